@@ -1,0 +1,88 @@
+/* Resolving inside a root whose owner may have prepared it with links. */
+#include "init.h"
+
+/* The descriptor of `name` below `dir`, made when missing; the directory itself is known to be inside. */
+static int make_entry(int dir, const char *name, bool directory)
+{
+	if (directory) {
+		if (mkdirat(dir, name, 0755) < 0 && errno != EEXIST)
+			return -1;
+		return openat(dir, name, O_PATH | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC);
+	}
+	int fd = openat(dir, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (fd >= 0)
+		close(fd);
+	else if (errno != EEXIST)
+		return -1;
+	return openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static int check_kind(int fd, bool directory, const char **why)
+{
+	struct stat st;
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) == 0) {
+		bool fits = directory ? S_ISDIR(st.st_mode) : !S_ISDIR(st.st_mode) && !S_ISLNK(st.st_mode);
+		if (fits)
+			return fd;
+		if (S_ISLNK(st.st_mode))
+			*why = "is a symbolic link in the subhost's root";
+		else
+			*why = directory ? "is no directory in the subhost's root" : "is a directory in the subhost's root";
+		errno = directory ? ENOTDIR : EISDIR;
+	}
+	close(fd);
+	return -1;
+}
+
+/* Walks `path` below `root`; `follow` says whether links of the root are followed (inside it). */
+static int walk(int root, const char *path, bool directory, bool make, bool follow, const char **why)
+{
+	uint64_t resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | (follow ? 0 : RESOLVE_NO_SYMLINKS);
+	*why = NULL;
+	int fd = sys_openat2(root, path, O_PATH | (follow ? 0 : O_NOFOLLOW), 0, resolve);
+	if (fd < 0 && errno == ELOOP && !follow)
+		*why = "has a symbolic link on its way in the subhost's root";
+	if (fd >= 0 || errno != ENOENT || !make)
+		return check_kind(fd, directory, why);
+
+	/* Something is missing. Each prefix is resolved anew from the root (so that ".." and absolute links
+	 * stay inside), and the missing part is made in the directory that was found. */
+	char prefix[PATH_BYTES];
+	size_t len = strlen(path);
+	if (len >= sizeof prefix) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(prefix, path, len + 1);
+	int dir = sys_openat2(root, ".", O_PATH | O_DIRECTORY, 0, resolve);
+	for (char *p = prefix; dir >= 0;) {
+		while (*p == '/')
+			p++;
+		char *end = strchrnul(p, '/');
+		bool last = end[strspn(end, "/")] == '\0';
+		char saved = *end;
+		*end = '\0';
+		int next = sys_openat2(root, prefix, O_PATH | (follow ? 0 : O_NOFOLLOW), 0, resolve);
+		if (next < 0 && errno == ENOENT)
+			next = make_entry(dir, p, last ? directory : true);
+		close(dir);
+		*end = saved;
+		if (last)
+			return check_kind(next, directory, why);
+		dir = next;
+		p = end;
+	}
+	return -1;
+}
+
+int open_place(int root, const char *path, bool directory, bool make, const char **why)
+{
+	return walk(root, path, directory, make, false, why);
+}
+
+int open_target(int root, const char *path, bool directory, bool make, const char **why)
+{
+	return walk(root, path, directory, make, true, why);
+}
