@@ -1,0 +1,37 @@
+/** Does a subhost run? Told by its lock and its pid 1, never by process names. */
+import { readFileSync, statSync } from 'node:fs';
+import { readIfExists } from '../sys/files.js';
+import { isAlive } from '../sys/process-stat.js';
+import { stateDirectory } from './state-file.js';
+import type { SubhostState } from './subhost-state.js';
+
+/** The id the kernel made up when the host booted, random(4). */
+export const currentBootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+
+/**
+ * Does it run: its lock is held, or else pid 1 of its record is still that process (a keeper that was
+ * killed takes pid 1 along; an init system of the subhost's own can survive that).
+ */
+export function isRunning(runDir: string, state: SubhostState): boolean {
+  if (state.bootId !== currentBootId()) return false;
+  return isLocked(runDir, state.name) || (state.init !== undefined && isAlive(state.init));
+}
+
+/** Is the subhost's lock held by anyone? Read, not tried: a trial would hold it for a moment itself. */
+export function isLocked(runDir: string, name: string): boolean {
+  const stat = statSync(stateDirectory(runDir, name), { throwIfNoEntry: false });
+  const locks = stat && readIfExists('/proc/locks');
+  if (!stat || !locks) return false;
+  const wanted = `${lockDevice(stat.dev)}:${stat.ino}`;
+  return locks.split('\n').some((line) => {
+    const [, type, , , , place] = line.trim().split(/\s+/);
+    return type === 'FLOCK' && place === wanted;
+  });
+}
+
+/** MAJOR:MINOR in hexadecimal as proc_locks(5) writes it; st_dev is in glibc's makedev(3) encoding. */
+function lockDevice(dev: number): string {
+  const major = (dev >>> 8) & 0xfff;
+  const minor = (dev & 0xff) | ((dev >>> 12) & 0xfff00);
+  return [major, minor].map((part) => part.toString(16).padStart(2, '0')).join(':');
+}

@@ -1,0 +1,54 @@
+/** Files that are replaced as a whole, and directories that may not be there. */
+import { closeSync, fsyncSync, openSync, readdirSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { errnoOf } from '../errors.js';
+
+/** The text of a file, or undefined where there is none. */
+export function readIfExists(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
+/** The names in a directory, sorted; none where there is no directory. */
+export function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory).sort();
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
+}
+
+const isMissing = (error: unknown): boolean => ['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '');
+
+/**
+ * Replaces a file: written beside it as PATH.tmp, fsynced, renamed, and the directory fsynced, so that
+ * a reader and a crash find the old text or the new one, never a part (rename(2)).
+ * One writer at a time: the caller holds the lock of what the file belongs to.
+ * @param durable  false leaves out the fsyncs: for a file system that does not outlive the host's memory
+ */
+export function writeFileAtomic(path: string, text: string, { mode = 0o644, durable = true } = {}): void {
+  const beside = `${path}.tmp`;
+  const fd = openSync(beside, 'w', mode);
+  try {
+    writeSync(fd, text);
+    if (durable) fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+  renameSync(beside, path);
+  if (durable) syncDirectory(dirname(path));
+}
+
+function syncDirectory(path: string): void {
+  const fd = openSync(path, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
