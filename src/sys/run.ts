@@ -1,0 +1,163 @@
+/**
+ * The door to host programs (execa). Loaded lazily, by `await import('../sys/run.js')`: it is not on the
+ * hot path of a boot. A program runs in a session of its own, so that a time limit ends its children too.
+ */
+import type { Result } from 'execa';
+import { Failure } from '../errors.js';
+
+/** What a program of the host gets of our environment: nothing of the caller's. */
+export const CLEAN_ENVIRONMENT: Readonly<Record<string, string>> = {
+  PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+  HOME: '/root',
+  LANG: 'C.UTF-8',
+};
+
+type Outcome = Pick<Result, 'exitCode' | 'signal' | 'code' | 'originalMessage'> & {
+  readonly stdout?: unknown;
+  readonly stderr?: unknown;
+};
+
+export interface RunOptions {
+  readonly cwd?: string | undefined;
+  /** Added to CLEAN_ENVIRONMENT, or put in its place by name. */
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  /** Milliseconds; 0 or undefined is no limit. */
+  readonly timeoutMs?: number | undefined;
+  /** Written to stdin, which is /dev/null otherwise. */
+  readonly input?: string | Uint8Array | undefined;
+  /** Exit statuses that are no failure; only 0 unless told otherwise. */
+  readonly okCodes?: readonly number[] | undefined;
+  /** What the message of a failure says first: `CABLES: ifup mta0`. */
+  readonly context?: string | undefined;
+}
+
+export interface ProgramResult {
+  /** Without the last newline. */
+  readonly stdout: string;
+  /** Without the last newline. */
+  readonly stderr: string;
+  readonly exitCode: number;
+}
+
+/** A program that could not be run, or ended as it should not: exit 1. */
+export class ProgramFailure extends Failure {
+  override readonly name = 'ProgramFailure';
+  /** Undefined where it never started, ran out of time or was ended by a signal. */
+  readonly programExitCode: number | undefined;
+  readonly stderr: string;
+
+  constructor(what: string, result: Outcome) {
+    super({ what, cause: result });
+    this.programExitCode = result.exitCode;
+    this.stderr = typeof result.stderr === 'string' ? result.stderr : '';
+  }
+}
+
+/** Output that a daemon, started by the program, still holds open is waited for this long. */
+const AFTER_EXIT_MS = 500;
+const FORWARDED: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+
+/**
+ * Runs a program of the host to its end, in a clean environment, without a shell.
+ * @throws ProgramFailure, its message one line that names the command so that it can be pasted, with the
+ * last line it wrote to stderr.
+ */
+export async function runProgram(argv: readonly string[], options: RunOptions = {}): Promise<ProgramResult> {
+  const { execa } = await import('execa');
+  const [file = '', ...args] = argv;
+  const child = execa(file, args, {
+    ...(options.cwd !== undefined && { cwd: options.cwd }),
+    ...(options.input !== undefined ? { input: options.input } : { stdin: 'ignore' as const }),
+    env: { ...CLEAN_ENVIRONMENT, ...options.env },
+    extendEnv: false,
+    detached: true,
+    cleanup: false,
+    reject: false,
+  });
+  let timedOut = false;
+  const endGroup = (signal: NodeJS.Signals): void => {
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, signal);
+    } catch {
+      // It is gone already.
+    }
+  };
+  const timer =
+    options.timeoutMs &&
+    setTimeout(() => {
+      timedOut = true;
+      endGroup('SIGKILL');
+    }, options.timeoutMs);
+  child.once('exit', () => {
+    setTimeout(() => {
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+    }, AFTER_EXIT_MS).unref();
+  });
+  const stopForwarding = forwardSignals(endGroup);
+  try {
+    return judge(argv, (await child) as Outcome, timedOut, options);
+  } finally {
+    stopForwarding();
+    if (timer) clearTimeout(timer);
+  }
+}
+
+/** A session of its own is out of the terminal's reach: ^C, and a kill of ours, are handed on. */
+function forwardSignals(endGroup: (signal: NodeJS.Signals) => void): () => void {
+  const forward = (signal: NodeJS.Signals): void => {
+    endGroup(signal);
+    stop();
+    // Without a listener of the command's own the signal means what it means to every program.
+    if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
+  };
+  const stop = (): void => {
+    for (const signal of FORWARDED) process.off(signal, forward);
+  };
+  for (const signal of FORWARDED) process.on(signal, forward);
+  return stop;
+}
+
+function judge(
+  argv: readonly string[],
+  result: Outcome,
+  timedOut: boolean,
+  { okCodes = [0], timeoutMs = 0, context, cwd }: RunOptions,
+): ProgramResult {
+  const stdout = typeof result.stdout === 'string' ? result.stdout : '';
+  const stderr = typeof result.stderr === 'string' ? result.stderr : '';
+  if (!timedOut && result.exitCode !== undefined && okCodes.includes(result.exitCode))
+    return { stdout, stderr, exitCode: result.exitCode };
+  throw new ProgramFailure(
+    [
+      context,
+      `${cwd === undefined ? '' : `(cd ${quoteWord(cwd)} && `}${quoteCommand(argv)}${cwd === undefined ? '' : ')'}`,
+      timedOut ? `not done within ${timeoutMs / 1000} s` : howItEnded(result),
+      lastLine(stderr),
+    ]
+      .filter(Boolean)
+      .join(': '),
+    result,
+  );
+}
+
+function howItEnded(result: Outcome): string {
+  if (result.exitCode !== undefined) return `exit status ${result.exitCode}`;
+  if (result.signal !== undefined) return `ended by ${result.signal}`;
+  if (result.code === 'ENOENT') return 'no such program or directory';
+  return result.originalMessage ?? 'could not be started';
+}
+
+function lastLine(text: string): string {
+  return text.trimEnd().split('\n').at(-1)?.trim() ?? '';
+}
+
+function quoteWord(word: string): string {
+  if (/^[\w@%+=:,./-]+$/.test(word)) return word;
+  return `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+/** The command as it can be pasted into a shell; a line break becomes `$'\n'`, the message being one line. */
+export function quoteCommand(argv: readonly string[]): string {
+  return argv.map((word) => quoteWord(word).replaceAll('\n', () => "'$'\\n''")).join(' ');
+}
