@@ -2,12 +2,16 @@
 // One bundle per command keeps the start quick; the outside packages stay in files of their own, loaded
 // only on the path that uses them (see "doors" below).
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const dist = join(root, 'dist');
+/** Where this build is made: dist/ is replaced only by a whole one. */
+const fresh = `${dist}.${process.pid}`;
+const startedAt = new Date();
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 
 /** The one file for each outside package: its own bundle, required when first called for. */
@@ -16,8 +20,8 @@ const commands = readdirSync(join(root, 'src/cli'))
   .filter((file) => /^(overlay-|wafers|stacko|boxctl|mount\.)/.test(file))
   .map((file) => `cli/${file.replace(/\.ts$/, '')}`);
 
-/** Compiles src/init/*.c to dist/init, static and small. */
-export function buildInit() {
+/** Compiles src/init/*.c, static and small. */
+function buildInit() {
   const dir = join(root, 'src/init');
   const sources = readdirSync(dir)
     .filter((file) => file.endsWith('.c'))
@@ -25,9 +29,10 @@ export function buildInit() {
   const multiarch = execFileSync('gcc', ['-print-multiarch'], { encoding: 'utf8' }).trim();
   // musl-gcc does not see the kernel's headers; they come after its own, so that only linux/ and asm/ are found.
   const kernelHeaders = ['-idirafter', '/usr/include', '-idirafter', `/usr/include/${multiarch}`];
-  const flags = ['-std=gnu17', '-Os', '-Wall', '-Wextra', '-Werror', '-static', '-s', '-ffunction-sections', '-fdata-sections'];
+  const warnings = ['-Wall', '-Wextra', '-Werror'];
+  const flags = ['-std=gnu17', '-Os', ...warnings, '-static', '-s', '-ffunction-sections', '-fdata-sections'];
   const link = ['-Wl,--gc-sections', '-Wl,-z,norelro', '-Wl,--build-id=none'];
-  execFileSync('musl-gcc', [...flags, ...kernelHeaders, ...sources, ...link, '-o', join(root, 'dist/init')], {
+  execFileSync('musl-gcc', [...flags, ...kernelHeaders, ...sources, ...link, '-o', join(fresh, 'init')], {
     stdio: 'inherit',
   });
 }
@@ -36,7 +41,7 @@ async function buildCommands() {
   await build({
     absWorkingDir: root,
     entryPoints: [...doors, ...commands].map((name) => ({ in: `src/${name}.ts`, out: name })),
-    outdir: 'dist',
+    outdir: fresh,
     bundle: true,
     platform: 'node',
     target: 'node20',
@@ -51,10 +56,42 @@ async function buildCommands() {
     logLevel: 'warning',
   });
   // netlink looks for its native part in prebuilds/ one folder above the file that asks.
-  cpSync(join(root, 'node_modules/netlink/prebuilds'), join(root, 'dist/prebuilds'), { recursive: true });
+  cpSync(join(root, 'node_modules/netlink/prebuilds'), join(fresh, 'prebuilds'), { recursive: true });
 }
 
-rmSync(join(root, 'dist'), { recursive: true, force: true });
-mkdirSync(join(root, 'dist'), { recursive: true });
-buildInit();
-await buildCommands();
+/** Puts the finished build in the place of the one before, whoever builds at the same time. */
+function replaceDist() {
+  const before = `${fresh}.before`;
+  for (;;) {
+    try {
+      renameSync(dist, before);
+    } catch (error) {
+      if (error.code !== 'ENOENT') throw error;
+    }
+    try {
+      renameSync(fresh, dist);
+      break;
+    } catch (error) {
+      if (error.code !== 'ENOTEMPTY') throw error; // another build came between the two renames
+    } finally {
+      rmSync(before, { recursive: true, force: true });
+    }
+  }
+}
+
+try {
+  mkdirSync(fresh);
+  buildInit();
+  await buildCommands();
+  // set-up.mjs compares its time with the sources': what changed during the build is not in it.
+  writeFileSync(join(fresh, '.built'), `${version}\n`);
+  utimesSync(join(fresh, '.built'), startedAt, startedAt);
+  replaceDist();
+} catch (error) {
+  // The compilers have said what is wrong; a stack trace of this file would add nothing.
+  if (process.env.OVERLAY_DEBUG === '1') console.error(error);
+  console.error(`build: ${String(error.message).split('\n')[0]}`);
+  process.exitCode = 1;
+} finally {
+  rmSync(fresh, { recursive: true, force: true });
+}
