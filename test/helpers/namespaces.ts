@@ -256,7 +256,8 @@ export function useSandbox(): () => Sandbox {
     this.timeout(START_TIMEOUT_MS + 5_000);
     sandbox = await Sandbox.start();
   });
-  after(async () => {
+  after(async function () {
+    this.timeout(START_TIMEOUT_MS);
     await sandbox?.close();
   });
   return () => {
