@@ -1,0 +1,306 @@
+/*
+ * overlay-share: bind mounts of a running subhost, attached and detached while its record is locked.
+ *
+ * usage: init share STATE_FILE        requests on stdin, replies on stdout
+ *
+ * The record is locked as long as this process lives, so that two overlay-share at once do not lose one
+ * another's entry, and no lock file is needed. A request is a verb and its arguments, each ended by NUL;
+ * the answer is a line, "ok VALUE" or "no REASON". What was added and not kept when stdin ends is taken
+ * back: Node failed, or was killed, before it was on record.
+ *
+ *   add PID START_TIME HOST INSIDE ro|rw     ok MOUNT_ID
+ *   check PID START_TIME INSIDE MOUNT_ID     ok yes|no
+ *   remove PID START_TIME INSIDE MOUNT_ID HOST   ok; HOST says what is meant where MOUNT_ID is 0
+ *   keep                                     ok; after an add
+ */
+#include "init.h"
+#include <sys/file.h>
+
+#define ARGS_MAX 6
+
+/* statx(2) as the kernel has it: not every musl knows it, and none the unique mount id (Linux 6.8). */
+struct statx_head {
+	uint32_t mask, blksize;
+	uint64_t attributes;
+	uint64_t between[16];
+	uint64_t mount_id; /* byte 144 */
+	uint64_t rest[13];
+};
+#define STATX_MOUNT_ID 0x1000u
+#define STATX_MOUNT_ID_UNIQUE 0x4000u
+#define STATX_IS_MOUNT_ROOT 0x2000u
+
+struct place { /* what lies at a path inside */
+	uint64_t mount_id;
+	bool mount_root;
+	dev_t dev;
+	ino_t ino;
+};
+
+/*
+ * Unique ids are never used again, and start above what the old ones reach; where the kernel has none, the
+ * old one has to do.
+ */
+static bool look_at(int fd, struct place *place)
+{
+	_Static_assert(sizeof(struct statx_head) == 256, "struct statx");
+	struct statx_head got;
+	struct stat st;
+	unsigned wanted = STATX_MOUNT_ID_UNIQUE;
+	if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, wanted, &got) < 0 || fstat(fd, &st) < 0)
+		return false;
+	if (!(got.mask & wanted) && syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_MOUNT_ID, &got) < 0)
+		return false;
+	*place = (struct place){got.mount_id, got.attributes & STATX_IS_MOUNT_ROOT, st.st_dev, st.st_ino};
+	return true;
+}
+
+/* "no WHAT: WHY", WHY being the errno's text where there is none. */
+static void refuse(struct text *reply, const char *what, const char *why)
+{
+	int err = errno;
+	reply->len = 0;
+	text_str(reply, "no ");
+	text_str(reply, what);
+	if (why || err) {
+		text_str(reply, ": ");
+		text_str(reply, why ? why : strerror(err));
+	}
+}
+
+/* Enters the mount namespace of that very pid 1; the result is a descriptor of its root, or -1. */
+static int join(char *const *args, struct text *reply)
+{
+	pid_t pid = (pid_t)parse_num(args[1]);
+	int pidfd = pid > 0 ? sys_pidfd_open(pid) : -1;
+	/* After the descriptor: a process of that pid and start time is the one that the descriptor means. */
+	if (pidfd < 0 || start_time_ticks(pid) != parse_num(args[2])) {
+		refuse(reply, "the subhost has ended", "its pid 1 is gone");
+		return -1;
+	}
+	int root = -1;
+	/* setns(2) makes the namespace's root our root and working directory */
+	if (setns(pidfd, CLONE_NEWNS) == 0)
+		root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		refuse(reply, "enter the mount namespace", NULL);
+	return root;
+}
+
+/* A detached clone of the host's directory or file, fit for a subhost; -1 with the reply. */
+static int clone_tree(const char *host, bool read_only, bool *directory, struct text *reply)
+{
+	struct stat st;
+	int tree = sys_open_tree(AT_FDCWD, host, OPEN_TREE_CLONE);
+	if (tree < 0 || fstat(tree, &st) < 0) {
+		refuse(reply, "open it", NULL);
+		return -1;
+	}
+	if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) {
+		refuse(reply, "it is a device", "a share has no devices");
+		return -1;
+	}
+	*directory = S_ISDIR(st.st_mode);
+	/* Private: what is mounted below it on either side is not seen on the other. */
+	struct mount_attr attr = {
+		.attr_set = MOUNT_ATTR_NODEV | (read_only ? MOUNT_ATTR_RDONLY : 0),
+		.propagation = MS_PRIVATE,
+	};
+	if (sys_mount_setattr(tree, "", AT_EMPTY_PATH, &attr) < 0) {
+		refuse(reply, "make the mount private", NULL);
+		return -1;
+	}
+	return tree;
+}
+
+static void add(char *const *args, struct text *reply)
+{
+	bool directory;
+	const char *why = NULL;
+	struct place at, top, mounted;
+	int tree = clone_tree(args[3], strcmp(args[5], "ro") == 0, &directory, reply);
+	if (tree < 0)
+		return;
+	int root = join(args, reply);
+	if (root < 0)
+		return;
+	int target = open_target(root, args[4], directory, true, &why);
+	if (target < 0)
+		return refuse(reply, "the path inside", why);
+	if (!look_at(target, &at) || !look_at(root, &top) || !look_at(tree, &mounted))
+		return refuse(reply, "statx", NULL);
+	if (at.mount_id == top.mount_id && at.ino == top.ino)
+		return refuse(reply, "the path inside", "is the subhost's root");
+	if (sys_move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+		return refuse(reply, "mount it", NULL);
+	text_str(reply, "ok ");
+	text_num(reply, (long long)mounted.mount_id);
+}
+
+/* What lies at args[3] inside, or -1 with the reply. */
+static int open_inside(char *const *args, struct place *place, struct text *reply)
+{
+	int root = join(args, reply);
+	if (root < 0)
+		return -1;
+	int fd = sys_openat2(root, args[3], O_PATH, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+	if (fd < 0 || !look_at(fd, place)) {
+		refuse(reply, "nothing is shared there", NULL);
+		return -1;
+	}
+	return fd;
+}
+
+static void check(char *const *args, struct text *reply)
+{
+	struct place place;
+	int fd = open_inside(args, &place, reply);
+	bool same = fd >= 0 && place.mount_root && place.mount_id == (uint64_t)parse_num(args[4]);
+	reply->len = 0;
+	text_str(reply, same ? "ok yes" : "ok no");
+}
+
+static void detach(char *const *args, struct text *reply)
+{
+	struct place place;
+	struct stat host = {0};
+	long long id = parse_num(args[4]);
+	/* Opened on the host: what the subhost has at its /proc is never looked at. */
+	int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	bool know_host = id == 0 && stat(args[5], &host) == 0;
+	int fd = open_inside(args, &place, reply);
+	if (fd < 0)
+		return;
+	bool ours = id > 0 ? place.mount_id == (uint64_t)id
+			   : know_host && place.dev == host.st_dev && place.ino == host.st_ino;
+	if (!place.mount_root || !ours)
+		return refuse(reply, "nothing is shared there", "what is there is another mount, or none");
+	struct text path = {0};
+	text_str(&path, "self/fd/");
+	text_num(&path, fd);
+	if (proc < 0 || fchdir(proc) < 0 || sys_umount(path.buf, MNT_DETACH) < 0)
+		return refuse(reply, "unmount it", NULL);
+	text_str(reply, "ok");
+}
+
+static const struct verb {
+	const char *name;
+	int args;
+	void (*run)(char *const *args, struct text *reply);
+} verbs[] = {
+	{"add", 6, add},
+	{"check", 5, check},
+	{"remove", 6, detach},
+	{"keep", 1, NULL},
+};
+
+struct request {
+	const struct verb *verb;
+	char *args[ARGS_MAX];
+	char buf[4 * PATH_BYTES];
+};
+
+/* False at the end of stdin, and for what is no request. */
+static bool read_request(struct request *request)
+{
+	size_t len = 0;
+	request->verb = NULL;
+	for (int n = 0; !request->verb || n < request->verb->args; n++) {
+		request->args[n] = request->buf + len;
+		do
+			if (len == sizeof request->buf || read(STDIN_FILENO, request->buf + len, 1) <= 0)
+				return false;
+		while (request->buf[len++] != '\0');
+		for (size_t i = 0; n == 0 && i < sizeof verbs / sizeof *verbs; i++)
+			if (strcmp(request->buf, verbs[i].name) == 0)
+				request->verb = &verbs[i];
+		if (!request->verb)
+			return false;
+	}
+	return true;
+}
+
+/* In a child, since setns(2) has no way back. */
+static void run(void (*job)(char *const *, struct text *), char *const *args, struct text *reply)
+{
+	int ends[2];
+	*reply = (struct text){0};
+	pid_t pid = pipe2(ends, O_CLOEXEC) < 0 ? -1 : fork();
+	if (pid < 0)
+		return refuse(reply, "fork", NULL);
+	if (pid == 0) {
+		job(args, reply);
+		_exit(!write_all(ends[1], reply->buf, reply->len));
+	}
+	close(ends[1]);
+	ssize_t n;
+	while ((n = read(ends[0], reply->buf + reply->len, sizeof reply->buf - 1 - reply->len)) > 0)
+		reply->len += (size_t)n;
+	close(ends[0]);
+	waitpid(pid, NULL, 0);
+}
+
+static bool answer(struct text *reply)
+{
+	text_str(reply, "\n");
+	return write_all(STDOUT_FILENO, reply->buf, reply->len);
+}
+
+/* The record's descriptor, locked, and still the record when it was: it is replaced by rename. */
+static int lock_record(const char *path)
+{
+	for (;;) {
+		struct stat held, there;
+		int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd < 0)
+			return -1;
+		while (flock(fd, LOCK_EX) < 0)
+			if (errno != EINTR)
+				return -1;
+		if (fstat(fd, &held) < 0 || stat(path, &there) < 0)
+			return -1;
+		if (held.st_ino == there.st_ino && held.st_dev == there.st_dev)
+			return fd;
+		close(fd);
+	}
+}
+
+/* After an add that went well; true when it is on record and stays. */
+static bool keep_or_take_back(const struct request *added, struct text *id)
+{
+	static struct request next;
+	bool told = answer(id);
+	if (told && read_request(&next) && strcmp(next.verb->name, "keep") == 0)
+		return true;
+	id->buf[id->len - 1] = '\0'; /* the newline */
+	char *const undo[ARGS_MAX] = {"remove", added->args[1], added->args[2], added->args[4], id->buf + 3, ""};
+	struct text ignored;
+	run(detach, undo, &ignored);
+	return false;
+}
+
+int share_main(int argc, char **argv)
+{
+	static struct request request;
+	struct text reply = {0};
+	if (argc != 1)
+		return complain("usage: init share STATE_FILE", NULL, 0);
+	/* A ^C is Node's business: it closes our stdin. */
+	for (const int *s = (const int[]){SIGINT, SIGTERM, SIGHUP, SIGPIPE, 0}; *s; s++)
+		signal(*s, SIG_IGN);
+	if (lock_record(argv[0]) < 0)
+		return complain("lock", argv[0], errno);
+	text_str(&reply, "ok");
+	while (answer(&reply) && read_request(&request)) {
+		if (!request.verb->run)
+			return 1; /* keep, and nothing to be kept */
+		run(request.verb->run, request.args, &reply);
+		if (request.verb->run != add || memcmp(reply.buf, "ok ", 3) != 0)
+			continue;
+		if (!keep_or_take_back(&request, &reply))
+			return 1;
+		reply.len = 0;
+		text_str(&reply, "ok");
+	}
+	return 0;
+}
