@@ -2,7 +2,16 @@
 // One bundle per command keeps the start quick; the outside packages stay in files of their own, loaded
 // only on the path that uses them (see "doors" below).
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -59,23 +68,30 @@ async function buildCommands() {
   cpSync(join(root, 'node_modules/netlink/prebuilds'), join(fresh, 'prebuilds'), { recursive: true });
 }
 
+/**
+ * @param {string} from
+ * @param {string} to
+ * @param {string} passOver  errno name of the failure that is none here
+ * @returns {boolean} was it renamed?
+ */
+function renamed(from, to, passOver) {
+  try {
+    renameSync(from, to);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === passOver) return false;
+    throw error;
+  }
+}
+
 /** Puts the finished build in the place of the one before, whoever builds at the same time. */
 function replaceDist() {
   const before = `${fresh}.before`;
-  for (;;) {
-    try {
-      renameSync(dist, before);
-    } catch (error) {
-      if (error.code !== 'ENOENT') throw error;
-    }
-    try {
-      renameSync(fresh, dist);
-      break;
-    } catch (error) {
-      if (error.code !== 'ENOTEMPTY') throw error; // another build came between the two renames
-    } finally {
-      rmSync(before, { recursive: true, force: true });
-    }
+  let done = false;
+  while (!done) {
+    renamed(dist, before, 'ENOENT');
+    done = renamed(fresh, dist, 'ENOTEMPTY'); // not empty: another build came between the two
+    rmSync(before, { recursive: true, force: true });
   }
 }
 
@@ -90,7 +106,8 @@ try {
 } catch (error) {
   // The compilers have said what is wrong; a stack trace of this file would add nothing.
   if (process.env.OVERLAY_DEBUG === '1') console.error(error);
-  console.error(`build: ${String(error.message).split('\n')[0]}`);
+  const reason = error instanceof Error ? error.message : String(error);
+  console.error(`build: ${reason.split('\n')[0]}`);
   process.exitCode = 1;
 } finally {
   rmSync(fresh, { recursive: true, force: true });

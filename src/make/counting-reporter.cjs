@@ -4,6 +4,10 @@ const { writeFileSync } = require('node:fs');
 const { reporters } = require('mocha');
 
 module.exports = class CountingReporter extends reporters.Spec {
+  /**
+   * @param {import('mocha').Runner} runner
+   * @param {import('mocha').MochaOptions} options
+   */
   constructor(runner, options) {
     super(runner, options);
     runner.once('end', () => {
