@@ -70,3 +70,16 @@ export function errnoOf(error: unknown): string | undefined {
   const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
   return typeof code === 'string' ? code : undefined;
 }
+
+/**
+ * Somebody else's text, fit for an error line: in double quotes, what cannot be seen (or would break the line)
+ * as an escape, and cut where it is long.
+ */
+export function quoted(text: string): string {
+  const shown = text.length > 80 ? `${text.slice(0, 80)}…` : text;
+  const visible = shown.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (char) => {
+    const code = char.codePointAt(0) ?? 0;
+    return code < 0x80 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u{${code.toString(16)}}`;
+  });
+  return `"${visible}"`;
+}
