@@ -9,9 +9,9 @@
  * back: Node failed, or was killed, before it was on record.
  *
  *   add PID START_TIME HOST INSIDE ro|rw     ok MOUNT_ID
- *   check PID START_TIME INSIDE MOUNT_ID     ok yes|no
- *   remove PID START_TIME INSIDE MOUNT_ID HOST   ok; HOST says what is meant where MOUNT_ID is 0
  *   keep                                     ok; after an add
+ *   check PID START_TIME HOST INSIDE ID      ok yes|no: is that share, of that mount id, there still?
+ *   remove PID START_TIME HOST INSIDE ID     ok; without an id (0) what lies there must be HOST itself
  */
 #include "init.h"
 #include <sys/file.h>
@@ -137,44 +137,42 @@ static void add(char *const *args, struct text *reply)
 	text_num(reply, (long long)mounted.mount_id);
 }
 
-/* What lies at args[3] inside, or -1 with the reply. */
-static int open_inside(char *const *args, struct place *place, struct text *reply)
+/* The descriptor of the share that check and remove mean, or -1 with the reply. */
+static int open_share(char *const *args, struct text *reply)
 {
+	struct place place;
+	struct stat host;
+	long long id = parse_num(args[5]);
+	bool know_host = id == 0 && stat(args[3], &host) == 0; /* on the host: before the other namespace */
 	int root = join(args, reply);
 	if (root < 0)
 		return -1;
-	int fd = sys_openat2(root, args[3], O_PATH, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
-	if (fd < 0 || !look_at(fd, place)) {
+	int fd = sys_openat2(root, args[4], O_PATH, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+	if (fd < 0 || !look_at(fd, &place)) {
 		refuse(reply, "nothing is shared there", NULL);
 		return -1;
 	}
-	return fd;
+	bool is_host = know_host && place.dev == host.st_dev && place.ino == host.st_ino;
+	if (place.mount_root && (id > 0 ? place.mount_id == (uint64_t)id : is_host))
+		return fd;
+	refuse(reply, "nothing is shared there", place.mount_root ? "another mount is" : "no mount is");
+	return -1;
 }
 
 static void check(char *const *args, struct text *reply)
 {
-	struct place place;
-	int fd = open_inside(args, &place, reply);
-	bool same = fd >= 0 && place.mount_root && place.mount_id == (uint64_t)parse_num(args[4]);
+	bool there = open_share(args, reply) >= 0;
 	reply->len = 0;
-	text_str(reply, same ? "ok yes" : "ok no");
+	text_str(reply, there ? "ok yes" : "ok no");
 }
 
 static void detach(char *const *args, struct text *reply)
 {
-	struct place place;
-	struct stat host = {0};
-	long long id = parse_num(args[4]);
 	/* Opened on the host: what the subhost has at its /proc is never looked at. */
 	int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	bool know_host = id == 0 && stat(args[5], &host) == 0;
-	int fd = open_inside(args, &place, reply);
+	int fd = open_share(args, reply);
 	if (fd < 0)
 		return;
-	bool ours = id > 0 ? place.mount_id == (uint64_t)id
-			   : know_host && place.dev == host.st_dev && place.ino == host.st_ino;
-	if (!place.mount_root || !ours)
-		return refuse(reply, "nothing is shared there", "what is there is another mount, or none");
 	struct text path = {0};
 	text_str(&path, "self/fd/");
 	text_num(&path, fd);
@@ -189,7 +187,7 @@ static const struct verb {
 	void (*run)(char *const *args, struct text *reply);
 } verbs[] = {
 	{"add", 6, add},
-	{"check", 5, check},
+	{"check", 6, check},
 	{"remove", 6, detach},
 	{"keep", 1, NULL},
 };
@@ -273,7 +271,7 @@ static bool keep_or_take_back(const struct request *added, struct text *id)
 	if (told && read_request(&next) && strcmp(next.verb->name, "keep") == 0)
 		return true;
 	id->buf[id->len - 1] = '\0'; /* the newline */
-	char *const undo[ARGS_MAX] = {"remove", added->args[1], added->args[2], added->args[4], id->buf + 3, ""};
+	char *const undo[] = {"remove", added->args[1], added->args[2], added->args[3], added->args[4], id->buf + 3};
 	struct text ignored;
 	run(detach, undo, &ignored);
 	return false;

@@ -20,6 +20,8 @@ export interface MountedShare {
   readonly host: string;
   readonly inside: string;
   readonly readOnly: boolean;
+  /** Id of the mount, statx(2): the unique one where the kernel has it (6.8); undefined for a SHARE of the conf. */
+  readonly mountId?: string;
 }
 
 export interface SubhostState {
