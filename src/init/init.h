@@ -31,6 +31,11 @@
 #include <linux/mount.h> /* not sys/mount.h: the two clash, and only this one has the new mount API */
 #include <linux/openat2.h>
 
+#ifndef MNT_DETACH /* only in sys/mount.h */
+#define MNT_DETACH 2
+#define UMOUNT_NOFOLLOW 8
+#endif
+
 #define PATH_BYTES 4096
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -48,6 +53,7 @@ struct text { /* a line under construction; what does not fit is cut */
 };
 void text_str(struct text *t, const char *s);
 void text_num(struct text *t, long long n);
+const char *text_end(struct text *t); /* its NUL-terminated string */
 /* "WHAT PATH: strerror(err)" on stderr, or only "WHAT" where the rest is NULL/0; returns 1. */
 int complain(const char *what, const char *path, int err);
 long long parse_num(const char *s); /* a decimal number >= 0, or -1 */

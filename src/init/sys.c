@@ -104,7 +104,7 @@ long long start_time_ticks(pid_t pid)
 	text_str(&path, "/proc/");
 	text_num(&path, pid);
 	text_str(&path, "/stat");
-	path.buf[path.len] = '\0';
+	text_end(&path);
 	if (read_file(path.buf, stat, sizeof stat) <= 0)
 		return -1;
 	char *p = strrchr(stat, ')'); /* the name before it may hold anything */

@@ -3,7 +3,7 @@
 
 void text_str(struct text *t, const char *s)
 {
-	while (*s && t->len < sizeof t->buf)
+	while (*s && t->len < sizeof t->buf - 1)
 		t->buf[t->len++] = *s++;
 }
 
@@ -19,6 +19,12 @@ void text_num(struct text *t, long long n)
 	if (n < 0)
 		digits[--i] = '-';
 	text_str(t, digits + i);
+}
+
+const char *text_end(struct text *t)
+{
+	t->buf[t->len] = '\0';
+	return t->buf;
 }
 
 int complain(const char *what, const char *path, int err)

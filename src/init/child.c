@@ -1,0 +1,300 @@
+/*
+ * The child of the keeper: first process of the new namespaces, later pid 1 of the subhost. It runs the
+ * operations it is sent, in the order they come, and stops at the first one that fails. Everything below
+ * the subhost's root is reached by descriptor (inside.c), since the subhost's owner may have prepared it.
+ *
+ * Operations and their arguments (src/plan/child-ops.ts makes them):
+ */
+#include "wire.h"
+#include "mounts.h"
+#include <linux/if.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+
+#define KEYCTL_JOIN_SESSION_KEYRING 1
+
+static struct {
+	struct child_ends ends;
+	int root;
+	const char *reaper;
+	struct overlay overlay;
+	bool devices_allowed;
+	bool failed;
+} c = {.root = -1};
+
+/* The first thing that failed, told to the keeper; false, for `return fail(...)`. */
+static bool fail(const char *what, const char *path, int err, const char *why)
+{
+	struct text number = {0};
+	text_num(&number, err);
+	text_end(&number);
+	const char *strings[] = {what, path, number.buf, err ? strerror(err) : "", why ? why : "", NULL};
+	if (!c.failed)
+		send_frame(c.ends.pair, 0, WORD_FAILED, strings);
+	c.failed = true;
+	return false;
+}
+
+static void hold(const char *label, int fd)
+{
+	char message[sizeof(struct frame) + 32];
+	struct frame head = {.len = (uint32_t)strlen(label) + 1, .type = WORD_HOLD};
+	memcpy(message, &head, sizeof head);
+	memcpy(message + sizeof head, label, head.len);
+	send_fds(c.ends.pair, message, sizeof head + head.len, &fd, 1);
+	close(fd);
+}
+
+static unsigned attrs(unsigned more)
+{
+	return more | (c.devices_allowed ? 0 : MOUNT_ATTR_NODEV);
+}
+
+/* ---- the root ---- */
+
+static bool use_root(const char *live)
+{
+	c.root = open(live, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return c.root >= 0 || fail("open the root", live, errno, NULL);
+}
+
+static bool op_devices_allowed(const char *const *a)
+{
+	(void)a;
+	c.devices_allowed = true;
+	return true;
+}
+
+static bool op_worklock(const char *const *a)
+{
+	int fd = open(a[0], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return fail("open WORK", a[0], errno, NULL);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return fail("lock WORK", a[0], errno, errno == EWOULDBLOCK ? "another root has it mounted" : NULL);
+	hold("work", fd);
+	return true;
+}
+
+static bool op_lower(const char *const *a)
+{
+	return overlay_lower(&c.overlay, a[0]) || fail("add the layer", a[0], errno, c.overlay.why);
+}
+
+static bool op_overlay(const char *const *a)
+{
+	if (!overlay_mount(&c.overlay, a[1], a[2], a[0], attrs(0)))
+		return fail("mount the overlay on", a[0], errno, c.overlay.why);
+	return use_root(a[0]);
+}
+
+static bool op_bind(const char *const *a)
+{
+	if (!bind_mount(a[0], a[1], attrs(0), 0))
+		return fail("bind mount the root on", a[1], errno, NULL);
+	return use_root(a[1]);
+}
+
+/* LIVE is the root as it is, with what is mounted below it; a mount of its own it must be for the pivot. */
+static bool op_self(const char *const *a)
+{
+	if (!bind_mount(a[0], a[0], attrs(0), AT_RECURSIVE))
+		return fail("make a mount of", a[0], errno, NULL);
+	return use_root(a[0]);
+}
+
+/* ---- below the root ---- */
+
+static bool op_seed(const char *const *a)
+{
+	const char *why;
+	int upper = open(a[0], O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (upper < 0)
+		return fail("open UPPER", a[0], errno, NULL);
+	bool done = seed_file(upper, a[1], a[2], &why);
+	int err = errno;
+	close(upper);
+	return done || fail("write in UPPER", a[1], err, why);
+}
+
+static bool op_system(const char *const *a)
+{
+	const char *why, *path;
+	int console[2] = {-1, -1};
+	if (strcmp(a[0], "dev") == 0) {
+		bool done = mount_dev(c.root, attrs(0), console, &path, &why);
+		int err = errno;
+		if (console[0] >= 0)
+			hold("console", console[0]);
+		if (console[1] >= 0)
+			hold("console's other end", console[1]);
+		return done || fail("make", path, err, why);
+	}
+	return mount_system(c.root, a[0], a[1], &path, &why) || fail("mount", path, errno, why);
+}
+
+static bool op_reaper(const char *const *a)
+{
+	const char *why;
+	c.reaper = place_reaper(c.root, a[0], &why);
+	return c.reaper || fail("place", "/.reaper", errno, why);
+}
+
+static bool op_adjtime(const char *const *a)
+{
+	(void)a;
+	const char *why;
+	return bind_adjtime(c.root, &why) || fail("bind", "/etc/adjtime", errno, why);
+}
+
+static bool op_share(const char *const *a)
+{
+	const char *why;
+	unsigned more = strcmp(a[2], "ro") == 0 ? MOUNT_ATTR_RDONLY : 0;
+	return share_mount(c.root, a[0], a[1], attrs(more), &why) || fail("share", a[0], errno, why);
+}
+
+static bool op_protect(const char *const *a)
+{
+	return protect(c.root, a[0], a[1]) || fail("protect", a[1], errno, NULL);
+}
+
+/* ---- into it ---- */
+
+static bool op_pivot(const char *const *a)
+{
+	(void)a;
+	if (fchdir(c.root) < 0 || sys_pivot_root(".", ".") < 0)
+		return fail("pivot into the root", "", errno, errno == EINVAL ? "is the host's root an initramfs?" : NULL);
+	/* The old root lies on the new one now; what is below "." is the old one. pivot_root(2), NOTES */
+	if (sys_umount(".", MNT_DETACH) < 0 || chdir("/") < 0)
+		return fail("leave the host's root", "", errno, NULL);
+	return true;
+}
+
+static bool op_hostname(const char *const *a)
+{
+	return sethostname(a[0], strlen(a[0])) == 0 || fail("set the host name", a[0], errno, NULL);
+}
+
+static bool op_lo(const char *const *a)
+{
+	(void)a;
+	struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool done = fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &request) == 0;
+	int err = errno;
+	if (fd >= 0)
+		close(fd);
+	return done || fail("bring up", "lo", err, NULL);
+}
+
+static bool op_caps(const char *const *a)
+{
+	char *end;
+	uint64_t keep = strtoull(a[0], &end, 16);
+	if (*end || keep_capabilities(keep) < 0)
+		return fail("drop capabilities", a[0], errno, NULL);
+	return true;
+}
+
+/* NAME SCRIPT: the shell with the start script; $1 is the reaper's path. */
+static bool op_exec(const char *const *a)
+{
+	char name[64] = "NAME=", byte;
+	strncat(name, a[0], sizeof name - 6);
+	char *env[] = {"PATH=" DEFAULT_PATH, "HOME=/root", "TERM=linux", "LANG=C.UTF-8", "container=overlay-boot", name, NULL};
+	char *argv[] = {"sh", "-c", (char *)(uintptr_t)a[1], "overlay-boot", (char *)(uintptr_t)(c.reaper ? c.reaper : "/.reaper"), NULL};
+
+	send_frame(c.ends.pair, 0, WORD_EXEC, NULL);
+	if (read(c.ends.pair, &byte, 1) != 1)
+		return false;
+	syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL, 0, 0, 0); /* kernels without keyrings have none to leak */
+	umask(022);
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	for (int sig = 1; sig < 32; sig++)
+		signal(sig, SIG_DFL);
+	int null = open("/dev/null", O_RDONLY);
+	if (null < 0)
+		null = open("/", O_PATH); /* a root without /dev: a descriptor that gives nothing */
+	/* 0 1 2, and 3 for the start script's reports; nothing of the host's stays open. */
+	int from[] = {null, c.ends.log, c.ends.log, c.ends.report}, n = 0;
+	for (; n < 4; n++)
+		from[n] = fcntl(from[n], F_DUPFD, 10);
+	for (n = 0; n < 4; n++)
+		dup2(from[n], n);
+	int pair = fcntl(c.ends.pair, F_DUPFD_CLOEXEC, 4 + 60);
+	dup3(pair, 4, O_CLOEXEC);
+	c.ends.pair = 4;
+	close_from(5);
+	/* Changing capabilities cleared it. prctl(2), PR_SET_PDEATHSIG */
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	execve("/bin/sh", argv, env);
+	return fail("run", "/bin/sh", errno, errno == ENOENT ? "the root has no /bin/sh" : NULL);
+}
+
+static const struct operation {
+	const char *name;
+	int arguments;
+	bool (*run)(const char *const *arguments);
+} operations[] = {
+	{"devices-allowed", 0, op_devices_allowed}, /* CAPS=all: no mount is nodev */
+	{"worklock", 1, op_worklock},               /* WORK: one writable layer has one user */
+	{"lower", 1, op_lower},                     /* DIR: the next layer, the top first */
+	{"overlay", 3, op_overlay},                 /* LIVE UPPER WORK */
+	{"bind", 2, op_bind},                       /* UPPER LIVE */
+	{"self", 1, op_self},                       /* LIVE */
+	{"seed", 3, op_seed},                       /* UPPER FILE TEXT: written if it is missing */
+	{"system", 2, op_system},                   /* dev|proc|sys|run OPTION */
+	{"adjtime", 0, op_adjtime},
+	{"reaper", 1, op_reaper},                   /* PROGRAM */
+	{"share", 3, op_share},                     /* HOST INSIDE ro|rw */
+	{"protect", 2, op_protect},                 /* ro|rw|mask PATH */
+	{"pivot", 0, op_pivot},
+	{"hostname", 1, op_hostname},
+	{"lo", 0, op_lo},
+	{"caps", 1, op_caps},                       /* MASK in hexadecimal */
+	{"exec", 2, op_exec},                       /* NAME SCRIPT */
+};
+
+static bool run_operation(const char *name, const char *payload, size_t len, size_t *at)
+{
+	const char *arguments[4] = {0};
+	for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
+		if (strcmp(operations[i].name, name) != 0)
+			continue;
+		for (int n = 0; n < operations[i].arguments; n++)
+			if (!(arguments[n] = next_string(payload, len, at)))
+				return fail("read the plan: arguments of", name, 0, NULL);
+		return operations[i].run(arguments);
+	}
+	return fail("read the plan: no such operation", name, 0, NULL);
+}
+
+_Noreturn void child(struct child_ends ends)
+{
+	static char *payload;
+	static size_t room;
+	struct frame head;
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	/* Numbers above 9 first: the three may have any number now, also each other's. */
+	int high[] = {fcntl(ends.pair, F_DUPFD, 10), fcntl(ends.log, F_DUPFD, 10), fcntl(ends.report, F_DUPFD, 10)};
+	for (int i = 0; i < 3; i++)
+		dup3(high[i], 3 + i, O_CLOEXEC);
+	close_from(6);
+	c.ends = (struct child_ends){.pair = 3, .log = 4, .report = 5};
+	signal(SIGPIPE, SIG_IGN);
+	if (sys_mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		fail("make the mount namespace private", "/", errno, NULL);
+	while (!c.failed && read_frame(c.ends.pair, &head, &payload, &room)) {
+		size_t at = 0;
+		const char *name;
+		while (!c.failed && (name = next_string(payload, head.len, &at)))
+			run_operation(name, payload, head.len, &at);
+		if (!c.failed)
+			send_frame(c.ends.pair, 0, WORD_DONE, NULL);
+	}
+	_exit(1);
+}

@@ -1,0 +1,605 @@
+/*
+ * The keeper: one per subhost, in the host's namespaces (pivot_root(2) moves every process of a mount
+ * namespace, so a keeper inside would clear up inside). It holds the lock, makes the namespaces, hands the
+ * child its operations, notices when the subhost is ready, relays what pid 1 and its services print to the
+ * log, and takes the host side back when pid 1 ends. Until ready is acknowledged, the death of overlay-boot
+ * is the end of the subhost.
+ */
+#include "wire.h"
+#include <linux/sched.h>
+#include <stdio.h> /* renameat(2) is declared there */
+#include <sys/file.h>
+#include <sys/ptrace.h>
+#include <sys/signalfd.h>
+#include <sys/xattr.h>
+
+#define HELD_MAX 8
+
+enum stage { OPENED, WORKING, EXECUTING, READY, LIVING };
+
+static struct keeper {
+	int commands, node, signals, pair, lock, log, held[HELD_MAX];
+	int out, report, console; /* what the subhost prints: read ends, and the console's master */
+	int n_held, execs;
+	uint16_t index;
+	enum stage stage;
+	pid_t pid; /* pid 1 of the subhost; 0: none yet, -1: dead */
+	bool log_at_line_start;
+	char *undo;
+	size_t undo_len;
+	char name[16], cgroup[sizeof(((struct text *)0)->buf)];
+	char partial[128]; /* a report line under way */
+	size_t partial_len;
+} k = {.commands = -1, .node = -1, .signals = -1, .pair = -1, .lock = -1, .log = -1,
+       .out = -1, .report = -1, .console = -1, .log_at_line_start = true};
+
+static void tell(enum event type, const char *const *strings)
+{
+	if (k.node >= 0)
+		send_frame(k.node, k.index, (uint16_t)type, strings);
+}
+
+static void tell_failed(const char *what, const char *path, int err, const char *why)
+{
+	struct text number = {0};
+	text_num(&number, err);
+	text_end(&number);
+	tell(EV_FAILED, (const char *[]){what, path, number.buf, err ? strerror(err) : "", why ? why : "", NULL});
+}
+
+/* ---- the log ---- */
+
+/* Failures to write are dropped: a full disk must not end the subhost. */
+static void log_bytes(const char *bytes, size_t len)
+{
+	if (k.log < 0 || !len)
+		return;
+	write_all(k.log, bytes, len);
+	k.log_at_line_start = bytes[len - 1] == '\n';
+}
+
+static void log_note(struct text *note)
+{
+	struct text line = {0};
+	char stamp[32];
+	struct tm utc;
+	time_t now = time(NULL);
+	if (!k.log_at_line_start)
+		text_str(&line, "\n");
+	if (gmtime_r(&now, &utc) && strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ ", &utc))
+		text_str(&line, stamp);
+	text_str(&line, "overlay-boot: ");
+	text_str(&line, text_end(note));
+	text_str(&line, "\n");
+	log_bytes(line.buf, line.len);
+}
+
+/* Opens the log in a directory that is reached without any link; the one before becomes PATH.1. */
+static int open_log(const char *path)
+{
+	char dir_path[PATH_BYTES], old[NAME_MAX + 3];
+	const char *base = strrchr(path, '/');
+	if (!base || strlen(path) >= sizeof dir_path || strlen(base + 1) > NAME_MAX - 2) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(dir_path, path, (size_t)(base - path) + 1);
+	dir_path[base - path + 1] = '\0';
+	int dir = sys_openat2(AT_FDCWD, dir_path, O_PATH | O_DIRECTORY, 0, RESOLVE_NO_SYMLINKS);
+	if (dir < 0)
+		return -1;
+	base++;
+	struct stat st;
+	int fd = -1;
+	if (fstatat(dir, base, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		if (!S_ISREG(st.st_mode)) {
+			errno = S_ISLNK(st.st_mode) ? ELOOP : EEXIST;
+			goto out;
+		}
+		strcpy(old, base);
+		strcat(old, ".1");
+		if (st.st_size > 0 && renameat(dir, base, dir, old) < 0)
+			goto out;
+	}
+	fd = openat(dir, base, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640);
+	if (fd >= 0)
+		fcntl(fd, F_SETFL, O_APPEND);
+out:
+	close(dir);
+	return fd;
+}
+
+/* ---- what the subhost prints ---- */
+
+/* Copies what is there; closes the descriptor at its end. */
+static void relay_output(int *fd)
+{
+	char buf[4096];
+	ssize_t n = read(*fd, buf, sizeof buf);
+	if (n > 0) {
+		log_bytes(buf, (size_t)n);
+	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+		close(*fd);
+		*fd = -1;
+	}
+}
+
+static void report_line(char *line)
+{
+	struct text note = {0};
+	text_str(&note, "service ");
+	text_str(&note, line);
+	text_str(&note, " failed to start");
+	log_note(&note);
+	tell(EV_REPORT, (const char *[]){line, NULL});
+}
+
+/* A failed service a line, written by the start script. */
+static void relay_report(void)
+{
+	char buf[256];
+	ssize_t n = read(k.report, buf, sizeof buf);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+		close(k.report);
+		k.report = -1;
+	}
+	for (ssize_t i = 0; i < n; i++) {
+		if (buf[i] != '\n') {
+			if (k.partial_len < sizeof k.partial - 1)
+				k.partial[k.partial_len++] = buf[i];
+			continue;
+		}
+		k.partial[k.partial_len] = '\0';
+		k.partial_len = 0;
+		report_line(k.partial);
+	}
+}
+
+static bool readable(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	return fd >= 0 && poll(&p, 1, 0) > 0 && p.revents & POLLIN;
+}
+
+static void drain(void)
+{
+	while (readable(k.report))
+		relay_report();
+	while (readable(k.out))
+		relay_output(&k.out);
+	while (readable(k.console))
+		relay_output(&k.console);
+}
+
+/* ---- the end ---- */
+
+static const char *end_kind(int status)
+{
+	return WIFEXITED(status) ? "exit" : "signal";
+}
+
+static void log_end(int status)
+{
+	struct text note = {0};
+	text_str(&note, k.name);
+	text_str(&note, k.stage < READY ? ": ended before it was ready: pid 1 " : ": ended: pid 1 ");
+	text_str(&note, WIFEXITED(status) ? "exited with status " : "was ended by signal ");
+	text_num(&note, WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+	log_note(&note);
+}
+
+/* Takes everything back and ends the keeper. `status` is pid 1's, as waitpid(2) gives it. */
+static _Noreturn void finish(int status, bool had_child)
+{
+	struct text number = {0}, left = {0};
+	drain();
+	for (int i = 0; i < k.n_held; i++)
+		close(k.held[i]);
+	/* The record of a subhost that ended badly by itself stays: overlay-status shows it as failed. */
+	bool bad = k.stage >= LIVING && had_child && status != 0;
+	if (k.undo)
+		run_undo(k.undo, k.undo_len, bad, &left);
+	text_end(&left);
+	if (left.len) {
+		struct text note = {0};
+		text_str(&note, "left behind: ");
+		text_str(&note, left.buf);
+		log_note(&note);
+	}
+	if (had_child)
+		log_end(status);
+	text_num(&number, WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+	text_end(&number);
+	tell(EV_ENDED, (const char *[]){had_child ? end_kind(status) : "none", number.buf, left.buf, NULL});
+	_exit(0);
+}
+
+static _Noreturn void end_child(void)
+{
+	int status = 0;
+	if (k.pid <= 0)
+		finish(0, false);
+	kill(k.pid, SIGKILL);
+	while (waitpid(k.pid, &status, 0) > 0 || errno == EINTR)
+		if (WIFEXITED(status) || WIFSIGNALED(status))
+			break;
+	finish(status, true);
+}
+
+/* ---- requests ---- */
+
+static void take_lock(const char *dir, const char *name, const char *cgroup_mount)
+{
+	strncpy(k.name, name, sizeof k.name - 1);
+	for (int tries = 0; tries < 100; tries++) {
+		struct stat mine, there;
+		if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+			break;
+		int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd < 0 && errno == ENOENT)
+			continue; /* its owner removed it just now */
+		if (fd < 0)
+			break;
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+			tell(errno == EWOULDBLOCK ? EV_BUSY : EV_FAILED, (const char *[]){"lock", dir, NULL});
+			_exit(0);
+		}
+		/* The lock is only worth something on the directory that has the name now. */
+		if (fstat(fd, &mine) == 0 && stat(dir, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev) {
+			k.lock = fd;
+			find_cgroup(cgroup_mount, name);
+			tell(EV_LOCKED, (const char *[]){k.cgroup, NULL});
+			return;
+		}
+		close(fd);
+	}
+	tell_failed("make the state directory", dir, errno, NULL);
+	_exit(0);
+}
+
+/* The control group's path: below the caller's own where that is delegated to it (systemd marks it so), else
+ * at the top of the hierarchy; "" where there is none. */
+static void find_cgroup(const char *mount, const char *name)
+{
+	char own[PATH_BYTES], delegated[4];
+	struct text t = {0};
+	text_str(&t, mount);
+	if (mount[0] && read_file("/proc/self/cgroup", own, sizeof own) > 0) {
+		char *line = strncmp(own, "0::", 3) == 0 ? own : strstr(own, "\n0::");
+		if (line) {
+			line += line == own ? 3 : 4;
+			*strchrnul(line, '\n') = '\0';
+			struct text base = t;
+			text_str(&base, line);
+			text_end(&base);
+			if (getxattr(base.buf, "trusted.delegate", delegated, sizeof delegated) > 0 && delegated[0] == '1')
+				t = base;
+		}
+	}
+	if (mount[0]) {
+		text_str(&t, "/overlay-boot/");
+		text_str(&t, name);
+	}
+	memcpy(k.cgroup, text_end(&t), t.len + 1);
+}
+
+static int make_cgroup(void)
+{
+	char *last = strrchr(k.cgroup, '/');
+	*last = '\0';
+	bool made = mkdir(k.cgroup, 0755) == 0 || errno == EEXIST;
+	*last = '/';
+	if (!made || (mkdir(k.cgroup, 0755) < 0 && errno != EEXIST))
+		return -1;
+	return open(k.cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* Names the network namespace as ip-netns(8) does: a bind mount, on a mount point that propagates, so that
+ * its removal is seen in the mount namespaces that were copied meanwhile. */
+static bool name_netns(const char *path, pid_t pid)
+{
+	char dir[PATH_BYTES];
+	struct text ns = {0};
+	strncpy(dir, path, sizeof dir - 1);
+	dir[sizeof dir - 1] = '\0';
+	*strrchr(dir, '/') = '\0';
+	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+		return false;
+	if (sys_mount("", dir, "none", MS_SHARED | MS_REC, NULL) < 0 &&
+	    (errno != EINVAL || sys_mount(dir, dir, "none", MS_BIND | MS_REC, NULL) < 0 ||
+	     sys_mount("", dir, "none", MS_SHARED | MS_REC, NULL) < 0))
+		return false;
+	int fd = open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	close(fd);
+	text_str(&ns, "/proc/");
+	text_num(&ns, pid);
+	text_str(&ns, "/ns/net");
+	text_end(&ns);
+	return sys_mount(ns.buf, path, "none", MS_BIND, NULL) == 0;
+}
+
+static pid_t clone_child(int cgroup)
+{
+	struct clone_args args = {
+		.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP |
+			 (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
+		.exit_signal = SIGCHLD,
+		.cgroup = cgroup >= 0 ? (uint64_t)cgroup : 0,
+	};
+	return (pid_t)syscall(SYS_clone3, &args, sizeof args);
+}
+
+static void tell_cloned(void)
+{
+	struct text numbers[4] = {0};
+	struct text ns = {0};
+	struct stat st = {0};
+	text_str(&ns, "/proc/");
+	text_num(&ns, k.pid);
+	text_str(&ns, "/ns/net");
+	text_end(&ns);
+	stat(ns.buf, &st);
+	text_num(&numbers[0], k.pid);
+	text_num(&numbers[1], start_time_ticks(k.pid));
+	text_num(&numbers[2], start_time_ticks(getpid()));
+	text_num(&numbers[3], (long long)st.st_ino);
+	for (int i = 0; i < 4; i++)
+		text_end(&numbers[i]);
+	tell(EV_CLONED, (const char *[]){numbers[0].buf, numbers[1].buf, numbers[2].buf, numbers[3].buf, NULL});
+}
+
+static void make_namespaces(const char *netns)
+{
+	int pair[2], out[2], report[2], cgroup = -1;
+	if (k.cgroup[0] && (cgroup = make_cgroup()) < 0) {
+		tell_failed("make the control group", k.cgroup, errno, NULL);
+		return;
+	}
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 || pipe2(out, O_CLOEXEC) < 0 ||
+	    pipe2(report, O_CLOEXEC) < 0) {
+		tell_failed("make pipes", "", errno, NULL);
+		return;
+	}
+	pid_t pid = clone_child(cgroup);
+	if (pid == 0)
+		child((struct child_ends){.pair = pair[1], .log = out[1], .report = report[1]});
+	int err = errno;
+	close(pair[1]), close(out[1]), close(report[1]);
+	if (cgroup >= 0)
+		close(cgroup);
+	if (pid < 0) {
+		tell_failed("make namespaces", "", err, err == ENOSPC ? "user.max_*_namespaces of sysctl is reached" : NULL);
+		return;
+	}
+	k.pid = pid;
+	k.pair = pair[0], k.out = out[0], k.report = report[0];
+	k.stage = WORKING;
+	if (name_netns(netns, pid))
+		tell_cloned();
+	else
+		tell_failed("name the network namespace", netns, errno, NULL);
+}
+
+static void set_undo(const char *payload, size_t len)
+{
+	char *copy = malloc(len + 1);
+	if (!copy)
+		return;
+	memcpy(copy, payload, len + 1);
+	free(k.undo);
+	k.undo = copy;
+	k.undo_len = len;
+}
+
+static void acknowledge(bool stay)
+{
+	if (k.stage != READY)
+		end_child();
+	k.stage = LIVING;
+	close(k.commands), close(k.pair);
+	k.commands = k.pair = -1;
+	if (!stay) {
+		close(k.node);
+		k.node = -1;
+	}
+}
+
+static void clear(const char *ops, size_t len)
+{
+	struct text left = {0};
+	run_undo(ops, len, false, &left);
+	text_end(&left);
+	if (left.len)
+		tell_failed("clear what is left of an earlier instance", "", 0, left.buf);
+	else
+		tell(EV_DONE, NULL);
+}
+
+static void obey(void)
+{
+	static char *payload;
+	static size_t room;
+	struct frame head;
+	if (!read_frame(k.commands, &head, &payload, &room))
+		end_child(); /* overlay-boot, or the launcher, is gone */
+	size_t at = 0;
+	const char *s[3] = {"", "", ""};
+	for (int i = 0; i < 3 && head.type != REQ_CHILD; i++) {
+		const char *next = next_string(payload, head.len, &at);
+		if (next)
+			s[i] = next;
+	}
+	switch (head.type) {
+	case REQ_OPEN:
+		take_lock(s[0], s[1], s[2]);
+		break;
+	case REQ_CLEAR:
+		clear(payload, head.len);
+		break;
+	case REQ_CLONE:
+		make_namespaces(s[0]);
+		break;
+	case REQ_UNDO:
+		set_undo(payload, head.len);
+		break;
+	case REQ_LOG:
+		k.log = open_log(s[0]);
+		if (k.log < 0)
+			tell_failed("open the log", s[0], errno, NULL);
+		else
+			tell(EV_DONE, NULL);
+		break;
+	case REQ_CHILD:
+		if (!write_all(k.pair, &head, sizeof head) || !write_all(k.pair, payload, head.len))
+			break; /* its death is reported by SIGCHLD */
+		break;
+	case REQ_ACK:
+		acknowledge(s[0][0] != '\0');
+		free(payload);
+		payload = NULL;
+		room = 0;
+		break;
+	default:
+		end_child();
+	}
+}
+
+/* ---- the child ---- */
+
+static void watch_exec(void)
+{
+	/* Ready is the second exec: the shell's, then what the start script ends with. PTRACE_EVENT_EXEC shows
+	 * it for a foreign init system too, and no descriptor that a daemon may inherit is needed. */
+	if (ptrace(PTRACE_SEIZE, k.pid, NULL, (void *)(uintptr_t)PTRACE_O_TRACEEXEC) < 0) {
+		tell_failed("watch pid 1", "", errno, errno == EPERM ? "is kernel.yama.ptrace_scope 3?" : NULL);
+		return;
+	}
+	k.stage = EXECUTING;
+	write_all(k.pair, "", 1);
+}
+
+static void hear(void)
+{
+	char buf[4096];
+	int fds[HELD_MAX], n = HELD_MAX;
+	struct frame head;
+	ssize_t got = recv_fds(k.pair, &head, sizeof head, fds, &n);
+	if (got != (ssize_t)sizeof head || head.len > sizeof buf - 1 ||
+	    (head.len && recv(k.pair, buf, head.len, MSG_WAITALL) != (ssize_t)head.len)) {
+		close(k.pair); /* closed by the exec; or the child is dying, and SIGCHLD comes */
+		k.pair = -1;
+		return;
+	}
+	buf[head.len] = '\0';
+	size_t at = 0;
+	const char *s[5] = {"", "", "", "", ""};
+	for (int i = 0; i < 5; i++) {
+		const char *next = next_string(buf, head.len, &at);
+		if (next)
+			s[i] = next;
+	}
+	switch (head.type) {
+	case WORD_DONE:
+		tell(EV_DONE, NULL);
+		break;
+	case WORD_FAILED:
+		tell(EV_FAILED, (const char *[]){s[0], s[1], s[2], s[3], s[4], NULL});
+		k.stage = WORKING; /* an exec that failed is no exec */
+		break;
+	case WORD_HOLD:
+		for (int i = 0; i < n; i++) {
+			if (strcmp(s[0], "console") == 0 && k.console < 0)
+				k.console = fds[i];
+			else if (k.n_held < HELD_MAX)
+				k.held[k.n_held++] = fds[i];
+		}
+		break;
+	case WORD_EXEC:
+		watch_exec();
+		break;
+	}
+}
+
+/* A stop of the traced pid 1: its exec, or a signal on its way to it. */
+static void traced(int status)
+{
+	int event = status >> 16, sig = WSTOPSIG(status);
+	if (event == PTRACE_EVENT_EXEC && ++k.execs == 2) {
+		ptrace(PTRACE_DETACH, k.pid, NULL, NULL);
+		k.stage = READY;
+		while (readable(k.report))
+			relay_report();
+		tell(EV_READY, NULL);
+		return;
+	}
+	/* A stop signal from inside would have been ignored without us (pid 1 of a namespace): not handed on. */
+	bool hand_on = event == 0 && sig != SIGSTOP && sig != SIGTSTP && sig != SIGTTIN && sig != SIGTTOU && sig != SIGTRAP;
+	ptrace(PTRACE_CONT, k.pid, NULL, (void *)(uintptr_t)(hand_on ? sig : 0));
+}
+
+static void wait_child(void)
+{
+	struct signalfd_siginfo info;
+	int status;
+	while (read(k.signals, &info, sizeof info) > 0)
+		;
+	while (k.pid > 0 && waitpid(k.pid, &status, WNOHANG | __WALL) > 0) {
+		if (WIFSTOPPED(status)) {
+			traced(status);
+			continue;
+		}
+		while (readable(k.pair))
+			hear(); /* its last words */
+		k.pid = -1;
+		finish(status, true);
+	}
+}
+
+static void become_daemon(void)
+{
+	setsid();
+	if (chdir("/") < 0)
+		_exit(1);
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	dup2(null, 0), dup2(null, 1), dup2(null, 2);
+	if (null > 2)
+		close(null);
+	sigset_t mask;
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGCHLD);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
+	/* The host's shutdown sends SIGTERM to all: the subhost's own processes get it too, and end it. */
+	signal(SIGTERM, SIG_IGN), signal(SIGINT, SIG_IGN), signal(SIGHUP, SIG_IGN), signal(SIGPIPE, SIG_IGN);
+	k.signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+	umask(022);
+	prctl(PR_SET_NAME, "overlay-keep", 0, 0, 0);
+}
+
+_Noreturn void keep(int commands, int node, uint16_t index)
+{
+	k.commands = commands, k.node = node, k.index = index;
+	become_daemon();
+	for (;;) {
+		struct pollfd fds[] = {
+			{.fd = k.commands, .events = POLLIN}, {.fd = k.signals, .events = POLLIN},
+			{.fd = k.pair, .events = POLLIN},     {.fd = k.out, .events = POLLIN},
+			{.fd = k.report, .events = POLLIN},   {.fd = k.console, .events = POLLIN},
+		};
+		if (poll(fds, sizeof fds / sizeof *fds, -1) < 0)
+			continue;
+		if (fds[2].revents && k.pair >= 0)
+			hear();
+		if (fds[4].revents && k.report >= 0)
+			relay_report();
+		if (fds[3].revents && k.out >= 0)
+			relay_output(&k.out);
+		if (fds[5].revents && k.console >= 0)
+			relay_output(&k.console);
+		if (fds[1].revents)
+			wait_child();
+		if (fds[0].revents && k.commands >= 0)
+			obey();
+	}
+}

@@ -1,0 +1,36 @@
+/* Mounting: the one place in the project that decides on overlay options and attaches mounts. */
+#ifndef OVERLAY_BOOT_MOUNTS_H
+#define OVERLAY_BOOT_MOUNTS_H
+
+#include "init.h"
+
+/* An overlay under construction: layers are added the top first. All zero: not begun. */
+struct overlay {
+	int fs; /* from fsopen(2), + 1 */
+	const char *why;
+	char message[512]; /* the kernel's own words, fsconfig(2) */
+};
+
+bool overlay_lower(struct overlay *o, const char *layer);
+/* UPPER "" makes it read-only. Attached at `live`. */
+bool overlay_mount(struct overlay *o, const char *upper, const char *work, const char *live, unsigned attrs);
+
+/* A bind mount of `source` on `target`, both paths of the host; `recursive` is 0 or AT_RECURSIVE. */
+bool bind_mount(const char *source, const char *target, unsigned attrs, unsigned recursive);
+/* A bind mount of the host's `source` at `inside` below `root`; the target is made when missing. */
+bool share_mount(int root, const char *source, const char *inside, unsigned attrs, const char **why);
+
+/* A file written below `dir` without following any link, only if it is missing. */
+bool seed_file(int dir, const char *path, const char *content, const char **why);
+
+/* /dev with its devices, pts, shm, mqueue; console[] is the master and slave of what /dev/console is. */
+bool mount_dev(int root, unsigned attrs, int console[2], const char **path, const char **why);
+/* proc, sys, run; `option` is the size of /run's tmpfs, "ro" or "rw" for sys, "" for proc. */
+bool mount_system(int root, const char *which, const char *option, const char **path, const char **why);
+/* Makes PATH read-only ("ro"), writable again ("rw"), or hides it ("mask"); what is missing needs nothing. */
+bool protect(int root, const char *how, const char *path);
+/* Binds the program at the first place that can be had; its path inside, or NULL. */
+const char *place_reaper(int root, const char *program, const char **why);
+bool bind_adjtime(int root, const char **why);
+
+#endif

@@ -1,0 +1,135 @@
+/* Overlays and bind mounts, by the mount API that takes descriptors (Linux 5.2). */
+#include "mounts.h"
+
+/* What the kernel wrote about the failure, without its "e overlay: " (fsopen(2) "Message retrieval interface"). */
+static void read_message(struct overlay *o, int fs)
+{
+	int err = errno;
+	ssize_t n = read(fs, o->message, sizeof o->message - 1);
+	if (n > 0) {
+		if (o->message[n - 1] == '\n')
+			n--;
+		o->message[n] = '\0';
+		char *text = n > 2 && o->message[1] == ' ' ? o->message + 2 : o->message;
+		o->why = strncmp(text, "overlay: ", 9) == 0 ? text + 9 : text;
+	}
+	errno = err;
+}
+
+static bool begin(struct overlay *o)
+{
+	if (o->fs)
+		return true;
+	int fd = sys_fsopen("overlay", 0);
+	if (fd < 0) {
+		o->why = errno == ENODEV ? "the kernel has no overlayfs: modprobe overlay" : NULL;
+		return false;
+	}
+	o->fs = fd + 1;
+	return sys_fsconfig(fd, FSCONFIG_SET_STRING, "source", "overlay-boot", 0) == 0;
+}
+
+bool overlay_lower(struct overlay *o, const char *layer)
+{
+	if (!begin(o))
+		return false;
+	/* lowerdir+ (Linux 6.7) takes one layer as it is: no escapes, no page of options to share. */
+	if (sys_fsconfig(o->fs - 1, FSCONFIG_SET_STRING, "lowerdir+", layer, 0) == 0)
+		return true;
+	read_message(o, o->fs - 1);
+	return false;
+}
+
+bool overlay_mount(struct overlay *o, const char *upper, const char *work, const char *live, unsigned attrs)
+{
+	int fs = o->fs - 1;
+	bool done = sys_fsconfig(fs, FSCONFIG_SET_STRING, "upperdir", upper, 0) == 0 &&
+		    sys_fsconfig(fs, FSCONFIG_SET_STRING, "workdir", work, 0) == 0 &&
+		    sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0;
+	int mount = done ? sys_fsmount(fs, 0, attrs) : -1;
+	done = mount >= 0 && sys_move_mount(mount, "", AT_FDCWD, live, MOVE_MOUNT_F_EMPTY_PATH) == 0;
+	if (!done)
+		read_message(o, fs);
+	int err = errno;
+	if (mount >= 0)
+		close(mount);
+	close(fs);
+	o->fs = 0;
+	errno = err;
+	return done;
+}
+
+static int bind_tree(const char *source, unsigned attrs, unsigned recursive)
+{
+	int tree = sys_open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | recursive);
+	if (tree < 0)
+		return -1;
+	struct mount_attr attr = {.attr_set = attrs, .propagation = MS_PRIVATE};
+	if (sys_mount_setattr(tree, "", AT_EMPTY_PATH | recursive, &attr) == 0)
+		return tree;
+	int err = errno;
+	close(tree);
+	errno = err;
+	return -1;
+}
+
+static bool attach(int tree, int target)
+{
+	bool done = tree >= 0 && target >= 0 &&
+		    sys_move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) == 0;
+	int err = errno;
+	if (tree >= 0)
+		close(tree);
+	if (target >= 0)
+		close(target);
+	errno = err;
+	return done;
+}
+
+bool bind_mount(const char *source, const char *target, unsigned attrs, unsigned recursive)
+{
+	int tree = bind_tree(source, attrs, recursive);
+	return tree >= 0 && attach(tree, open(target, O_PATH | O_CLOEXEC));
+}
+
+bool share_mount(int root, const char *source, const char *inside, unsigned attrs, const char **why)
+{
+	struct stat st;
+	*why = NULL;
+	int tree = bind_tree(source, attrs, 0);
+	if (tree < 0 || fstat(tree, &st) < 0)
+		return false;
+	int target = open_target(root, inside, S_ISDIR(st.st_mode), true, why);
+	return attach(tree, target);
+}
+
+bool seed_file(int dir, const char *path, const char *content, const char **why)
+{
+	int there = sys_openat2(dir, path, O_PATH | O_NOFOLLOW, 0, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+	if (there >= 0) {
+		struct stat st;
+		bool link = fstat(there, &st) == 0 && S_ISLNK(st.st_mode);
+		close(there);
+		*why = link ? "is a symbolic link in the subhost's root" : NULL;
+		errno = ELOOP;
+		return !link;
+	}
+	int fd = open_place(dir, path, false, true, why);
+	if (fd < 0)
+		return false;
+	/* Reopened for writing through the descriptor: the path is not walked a second time. */
+	struct text self = {0};
+	text_str(&self, "/proc/self/fd/");
+	text_num(&self, fd);
+	text_end(&self);
+	int out = open(self.buf, O_WRONLY | O_CLOEXEC);
+	int err = errno;
+	bool done = out >= 0 && write_all(out, content, strlen(content));
+	if (!done && out >= 0)
+		err = errno;
+	if (out >= 0)
+		close(out);
+	close(fd);
+	errno = err;
+	return done;
+}

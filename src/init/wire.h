@@ -1,0 +1,78 @@
+/*
+ * What goes over the socket between overlay-boot (Node), the launcher, the keepers and their children.
+ * Frames: this header, then `len` bytes of NUL-terminated strings. src/launch/wire.ts has the same tables,
+ * and a test compares them.
+ */
+#ifndef OVERLAY_BOOT_WIRE_H
+#define OVERLAY_BOOT_WIRE_H
+
+#include "init.h"
+
+struct frame {
+	uint32_t len;   /* bytes after the header */
+	uint16_t index; /* which subhost of this call */
+	uint16_t type;
+};
+
+#define FRAME_BYTES_MAX (1 << 20)
+
+/* Requests: Node to a keeper, by way of the launcher. */
+enum request {
+	REQ_OPEN = 1,  /* STATE_DIR NAME CGROUP_MOUNT|""     take the lock: LOCKED or BUSY */
+	REQ_CLEAR = 2, /* undo operations                    of a dead instance; run at once: DONE */
+	REQ_CLONE = 3, /* NETNS_PATH                         make the namespaces: CLONED */
+	REQ_UNDO = 4,  /* undo operations                    what the end has to take back; replaces the list */
+	REQ_LOG = 5,   /* PATH                               open the log, keeping the one before: DONE */
+	REQ_CHILD = 6, /* child operations                   run by pid 1 to be: DONE, or for `exec` READY */
+	REQ_ACK = 7,   /* "stay"|""                          ready is known: from here on the subhost lives on */
+	REQ_ABORT = 8, /* -                                  end it: ENDED */
+};
+
+/* Events: a keeper to Node; GONE comes from the launcher. */
+enum event {
+	EV_LOCKED = 1, /* CGROUP|""                          the control group it will have */
+	EV_BUSY = 2,
+	EV_DONE = 3,
+	EV_CLONED = 4, /* PID START_TIME KEEPER_START_TIME NETNS_INODE */
+	EV_REPORT = 5, /* SERVICE                            it failed to start */
+	EV_READY = 6,
+	EV_FAILED = 7, /* WHAT PATH ERRNO STRERROR WHY       the first step that failed */
+	EV_ENDED = 8,  /* KIND STATUS LEFT                   all is taken back, but what LEFT names */
+	EV_GONE = 9,   /* -                                  the keeper's process has ended */
+	EV_OPENED = 10, /* KEEPER_PID                        the keeper's pid, as soon as there is one */
+};
+
+/* ---- wire.c ---- */
+bool send_frame(int fd, uint16_t index, uint16_t type, const char *const *strings);
+/* Reads one frame; the payload is in *payload (malloc'ed, grown), ends with NUL. False: EOF or garbage. */
+bool read_frame(int fd, struct frame *head, char **payload, size_t *room);
+/* The next string of a payload, or NULL at its end. */
+const char *next_string(const char *payload, size_t len, size_t *at);
+
+/* ---- keep.c ---- */
+_Noreturn void keep(int commands, int node, uint16_t index);
+
+/* ---- child.c ---- */
+struct child_ends { /* the child's ends, at these numbers and nothing else open */
+	int pair, log, report;
+};
+_Noreturn void child(struct child_ends ends);
+
+/* Messages of the child to its keeper. */
+enum word {
+	WORD_DONE = 1,
+	WORD_FAILED = 2, /* as EV_FAILED */
+	WORD_HOLD = 3,   /* descriptors to be kept open as long as the subhost lives: LABEL, SCM_RIGHTS */
+	WORD_EXEC = 4,   /* about to execute the shell; the keeper answers with a byte once it watches */
+};
+
+/* ---- undo.c ---- */
+/* Runs undo operations (see there). Goes on after a failure; *left collects what could not be taken back. */
+void run_undo(const char *ops, size_t len, bool keep_record, struct text *left);
+
+/* ---- netlink.c ---- */
+/* 0: no such link. 1: it is there, *alias filled (empty: none). -1: error. */
+int link_alias(const char *name, char *alias, size_t size);
+int delete_link(const char *name);
+
+#endif
