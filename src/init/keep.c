@@ -228,6 +228,32 @@ static _Noreturn void end_child(void)
 
 /* ---- requests ---- */
 
+/* The control group's path: below the caller's own where that is delegated to it (systemd marks it so), else
+ * at the top of the hierarchy; "" where there is none. */
+static void find_cgroup(const char *mount, const char *name)
+{
+	char own[PATH_BYTES], delegated[4];
+	struct text t = {0};
+	text_str(&t, mount);
+	if (mount[0] && read_file("/proc/self/cgroup", own, sizeof own) > 0) {
+		char *line = strncmp(own, "0::", 3) == 0 ? own : strstr(own, "\n0::");
+		if (line) {
+			line += line == own ? 3 : 4;
+			*strchrnul(line, '\n') = '\0';
+			struct text base = t;
+			text_str(&base, line);
+			text_end(&base);
+			if (getxattr(base.buf, "trusted.delegate", delegated, sizeof delegated) > 0 && delegated[0] == '1')
+				t = base;
+		}
+	}
+	if (mount[0]) {
+		text_str(&t, "/overlay-boot/");
+		text_str(&t, name);
+	}
+	memcpy(k.cgroup, text_end(&t), t.len + 1);
+}
+
 static void take_lock(const char *dir, const char *name, const char *cgroup_mount)
 {
 	strncpy(k.name, name, sizeof k.name - 1);
@@ -255,32 +281,6 @@ static void take_lock(const char *dir, const char *name, const char *cgroup_moun
 	}
 	tell_failed("make the state directory", dir, errno, NULL);
 	_exit(0);
-}
-
-/* The control group's path: below the caller's own where that is delegated to it (systemd marks it so), else
- * at the top of the hierarchy; "" where there is none. */
-static void find_cgroup(const char *mount, const char *name)
-{
-	char own[PATH_BYTES], delegated[4];
-	struct text t = {0};
-	text_str(&t, mount);
-	if (mount[0] && read_file("/proc/self/cgroup", own, sizeof own) > 0) {
-		char *line = strncmp(own, "0::", 3) == 0 ? own : strstr(own, "\n0::");
-		if (line) {
-			line += line == own ? 3 : 4;
-			*strchrnul(line, '\n') = '\0';
-			struct text base = t;
-			text_str(&base, line);
-			text_end(&base);
-			if (getxattr(base.buf, "trusted.delegate", delegated, sizeof delegated) > 0 && delegated[0] == '1')
-				t = base;
-		}
-	}
-	if (mount[0]) {
-		text_str(&t, "/overlay-boot/");
-		text_str(&t, name);
-	}
-	memcpy(k.cgroup, text_end(&t), t.len + 1);
 }
 
 static int make_cgroup(void)
