@@ -1,0 +1,63 @@
+/** The frames between overlay-boot and the init program: src/init/wire.h has the same tables, and a test compares them. */
+
+/** Requests to a keeper. */
+export const REQUEST = { OPEN: 1, CLEAR: 2, CLONE: 3, UNDO: 4, LOG: 5, CHILD: 6, ACK: 7, ABORT: 8 } as const;
+
+/** Events of a keeper; GONE comes from the launcher. */
+export const EVENT = {
+  LOCKED: 1,
+  BUSY: 2,
+  DONE: 3,
+  CLONED: 4,
+  REPORT: 5,
+  READY: 6,
+  FAILED: 7,
+  ENDED: 8,
+  GONE: 9,
+  OPENED: 10,
+} as const;
+
+export type EventType = (typeof EVENT)[keyof typeof EVENT];
+
+export interface Frame {
+  /** Which subhost of this call, counted from 0. */
+  readonly index: number;
+  readonly type: number;
+  readonly strings: readonly string[];
+}
+
+const HEADER_BYTES = 8;
+
+/** A frame as it goes over the socket: length, index, type (little endian as the machine is), strings that end with NUL. */
+export function encodeFrame({ index, type, strings }: Frame): Buffer {
+  const payload = Buffer.from(strings.map((text) => `${text}\0`).join(''), 'utf8');
+  const frame = Buffer.allocUnsafe(HEADER_BYTES + payload.length);
+  frame.writeUInt32LE(payload.length, 0);
+  frame.writeUInt16LE(index, 4);
+  frame.writeUInt16LE(type, 6);
+  payload.copy(frame, HEADER_BYTES);
+  return frame;
+}
+
+/** Cuts a stream of bytes into frames; what is not whole yet waits for the next bytes. */
+export class FrameReader {
+  #pending: Buffer = Buffer.alloc(0);
+
+  /** The frames that are whole with these bytes. */
+  read(bytes: Buffer): Frame[] {
+    this.#pending = this.#pending.length === 0 ? bytes : Buffer.concat([this.#pending, bytes]);
+    const frames: Frame[] = [];
+    while (this.#pending.length >= HEADER_BYTES) {
+      const length = this.#pending.readUInt32LE(0);
+      const end = HEADER_BYTES + length;
+      if (this.#pending.length < end) break;
+      frames.push({
+        index: this.#pending.readUInt16LE(4),
+        type: this.#pending.readUInt16LE(6),
+        strings: this.#pending.toString('utf8', HEADER_BYTES, end).split('\0').slice(0, -1),
+      });
+      this.#pending = this.#pending.subarray(end);
+    }
+    return frames;
+  }
+}

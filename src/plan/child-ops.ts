@@ -1,0 +1,60 @@
+/**
+ * The operations that the child (later pid 1) runs in the new namespaces: src/init/child.c has the same
+ * table, and a test compares the two. Pure data.
+ */
+
+export type ChildOp =
+  /** CAPS=all: mounts are not made nodev. */
+  | { readonly op: 'devices-allowed' }
+  /** Takes the lock of WORK for as long as the subhost lives. */
+  | { readonly op: 'worklock'; readonly work: string }
+  /** The next lower layer; the top one first. */
+  | { readonly op: 'lower'; readonly directory: string }
+  | { readonly op: 'overlay'; readonly live: string; readonly upper: string; readonly work: string }
+  | { readonly op: 'bind'; readonly upper: string; readonly live: string }
+  | { readonly op: 'self'; readonly live: string }
+  /** A file below UPPER, written only if it is missing. */
+  | { readonly op: 'seed'; readonly upper: string; readonly file: string; readonly text: string }
+  /** `option`: the size of /run in bytes, `ro` or `rw` for sys, nothing for the others. */
+  | { readonly op: 'system'; readonly which: 'dev' | 'proc' | 'sys' | 'run'; readonly option: string }
+  | { readonly op: 'adjtime' }
+  | { readonly op: 'reaper'; readonly program: string }
+  | { readonly op: 'share'; readonly host: string; readonly inside: string; readonly mode: 'ro' | 'rw' }
+  | { readonly op: 'protect'; readonly how: 'ro' | 'rw' | 'mask'; readonly path: string }
+  | { readonly op: 'pivot' }
+  | { readonly op: 'hostname'; readonly name: string }
+  | { readonly op: 'lo' }
+  /** Capabilities that are kept, as a hexadecimal mask. */
+  | { readonly op: 'caps'; readonly mask: string }
+  /** The last one: becomes /bin/sh on the start script. */
+  | { readonly op: 'exec'; readonly name: string; readonly script: string };
+
+type Arguments = { readonly [K in ChildOp['op']]: readonly Exclude<keyof Extract<ChildOp, { op: K }>, 'op'>[] };
+
+/** The arguments of each operation in the order the child reads them. */
+export const CHILD_OP_ARGUMENTS: Arguments = {
+  'devices-allowed': [],
+  worklock: ['work'],
+  lower: ['directory'],
+  overlay: ['live', 'upper', 'work'],
+  bind: ['upper', 'live'],
+  self: ['live'],
+  seed: ['upper', 'file', 'text'],
+  system: ['which', 'option'],
+  adjtime: [],
+  reaper: ['program'],
+  share: ['host', 'inside', 'mode'],
+  protect: ['how', 'path'],
+  pivot: [],
+  hostname: ['name'],
+  lo: [],
+  caps: ['mask'],
+  exec: ['name', 'script'],
+};
+
+/** The strings of an operation: its name, then its arguments. */
+export function childOpStrings(operation: ChildOp): string[] {
+  const values = operation as unknown as Readonly<Record<string, string>>;
+  const names: readonly string[] = CHILD_OP_ARGUMENTS[operation.op];
+  return [operation.op, ...names.map((name) => values[name] ?? '')];
+}

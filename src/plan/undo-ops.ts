@@ -1,0 +1,22 @@
+/** What the end of a subhost has to take back on the host, derived from its record. Pure; run by src/init/undo.c. */
+import type { SubhostState } from '../state/subhost-state.js';
+
+/** The mark that host ends of cables carry (IFLA_IFALIAS): a link without it is not ours. */
+export const aliasOf = (name: string): string => `overlay-boot:${name}`;
+
+/**
+ * The operations as strings, in the order they are to be run: interfaces go down before the namespace that
+ * takes them along, the record goes last.
+ * @param stateDir  RUN/NAME
+ */
+export function undoOps(state: SubhostState, stateDir: string): string[] {
+  // The VLANs lie on the veths, so they are taken back first.
+  const links = [...state.cables].sort((a, b) => Number(b.kind === 'vlan') - Number(a.kind === 'vlan'));
+  return [
+    ...[...state.ifup].reverse().flatMap((name) => ['ifdown', name]),
+    ...['netns', state.netns, String(state.netnsInode ?? 0)],
+    ...links.flatMap(({ host }) => ['link', host, aliasOf(state.name)]),
+    ...(state.cgroup ? ['cgroup', state.cgroup] : []),
+    ...['state', stateDir],
+  ];
+}
