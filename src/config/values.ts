@@ -30,15 +30,23 @@ export function parseName(text: string, source: Source): string {
   return text;
 }
 
+/** PATH_MAX of linux/limits.h, without the final NUL. */
+const MAX_PATH = 4095;
+
 /** An absolute, normalised path. */
-export const absolutePath = (text: string, base: string): string => resolve(base, text);
+export function absolutePath(text: string, base: string, source: Source): string {
+  const path = resolve(base, text);
+  if (Buffer.byteLength(path) > MAX_PATH)
+    throw mistake(source, `${quoted(text)} is too long for a path`, `at most ${MAX_PATH} bytes`);
+  return path;
+}
 
 /** LOWER: the layers, the top first. */
 export function parseLayers(text: string, base: string, source: Source): string[] {
   const parts = text.split(':');
   if (parts.includes(''))
     throw mistake(source, `${quoted(text)} has an empty layer`, 'write one ":" between two layers');
-  const layers = parts.map((part) => absolutePath(part, base));
+  const layers = parts.map((part) => absolutePath(part, base, source));
   const twice = layers.find((layer, index) => layers.indexOf(layer) !== index);
   if (twice !== undefined) throw mistake(source, `layer ${twice} is given twice`, 'leave one of them out');
   const stack = layers.find((layer) => layer.endsWith('.mstack'));
@@ -137,7 +145,7 @@ export function parseHook(text: string, base: string, source: Source): HookSpec 
   const [program, ...rest] = words(after ? text.slice(1) : text);
   if (program === undefined)
     throw mistake(source, 'no command after "+"', 'write a command, or leave the variable out');
-  return { argv: [absolutePath(program, base), ...rest], after };
+  return { argv: [absolutePath(program, base, source), ...rest], after };
 }
 
 /** SHARE: the first `:` splits host path and subhost path; without one the target is the same path inside. */
@@ -158,8 +166,8 @@ export function parseShare(text: string, base: string, source: Source): ShareSpe
       `subhost path ${quoted(right)} is not absolute`,
       `write it from the subhost's root: /${quoted(right).slice(1, -1)}`,
     );
-  const host = absolutePath(left, base);
-  const inside = right === undefined ? host : resolve(right);
+  const host = absolutePath(left, base, source);
+  const inside = right === undefined ? host : absolutePath(right, '/', source);
   if (inside === '/')
     throw mistake(
       source,
