@@ -129,11 +129,12 @@ export function aptReason(output) {
  */
 export function npmReason(output) {
   const errors = [...output.matchAll(/^npm (?:error|ERR!) +(.+)$/gm)].map(([, text = '']) => text);
-  const telling = errors.find((text) =>
-    /^(network |gyp ERR! stack Error|request to )|ENOTFOUND|EAI_AGAIN|ECONN/.test(text),
-  );
+  const telling = errors.find((text) => /^(network |request to |gyp ERR! stack Error)/.test(text));
   return (
-    telling ?? errors.find((text) => !/^(code|errno|syscall) /.test(text)) ?? errors[0] ?? 'no reason given'
+    telling ??
+    errors.find((text) => !/^(code|errno|syscall|path) /.test(text)) ??
+    errors[0] ??
+    'no reason given'
   );
 }
 
