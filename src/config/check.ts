@@ -5,7 +5,7 @@
 import { lstatSync, type Stats, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { ErrorList, errnoOf, Failure, UserError } from '../errors.js';
-import { overlayMistakes, type RootKind, realPath, rootKind } from '../stack/root-kind.js';
+import { isWithin, overlayMistakes, type RootKind, realPath, rootKind } from '../stack/root-kind.js';
 import { type Mount, mountsOf } from '../sys/mountinfo.js';
 import { leadsInto } from './guarded-path.js';
 import { mountIdOf, stackDepth } from './mount-facts.js';
@@ -97,10 +97,17 @@ function pathMistakes(check: Check, { variable, path, todo, image = false }: Wan
   const stats = statsOf(check, variable, path);
   if (stats instanceof Error) return [stats];
   const wanted = image ? 'directory or disk image' : 'directory';
-  if (!stats) return [check.mistake(variable, `${path}: there is no such ${wanted}`, todo)];
+  if (!stats)
+    return insideMissingBase(check, path)
+      ? []
+      : [check.mistake(variable, `${path}: there is no such ${wanted}`, todo)];
   if (stats.isDirectory() || (image && stats.isFile())) return [];
   return [check.mistake(variable, `${path}: is no ${wanted}`)];
 }
+
+/** BASE is said to be missing once, not again for everything in it. */
+const insideMissingBase = ({ config }: Check, path: string): boolean =>
+  path !== config.base && isWithin(path, config.base) && linkStats(config.base) === undefined;
 
 /** The stats of a path, undefined where there is nothing, an error where it cannot be told. */
 function statsOf(check: Check, variable: string, path: string): Stats | undefined | Error {

@@ -2,7 +2,7 @@
 import { dirname } from 'node:path';
 import type { CableSpec } from '../net/cable.js';
 import { asWritten, type ParsedConf } from './assignments.js';
-import { identify, resolveLiterals } from './resolve.js';
+import { resolveWhole } from './resolve.js';
 import type { Settings } from './settings.js';
 import type { HookSpec, SubhostConfig } from './subhost-config.js';
 import { type VariableName, variableOf } from './variables.js';
@@ -61,14 +61,26 @@ export async function describeUnevaluated(
   conf: string,
   settings: Settings,
 ): Promise<Description> {
-  const commands = new Map<VariableName, string>();
-  for (const assignment of parsed.assignments)
-    if (assignment.command) commands.set(assignment.name, asWritten(assignment));
-  const standIn: Partial<Record<VariableName, string>> = { BASE: dirname(conf), NAME: 'NAME' };
-  const identity = await identify(parsed, conf, async ({ variable }) => standIn[variable] ?? '');
-  const resolved = describeConfig(resolveLiterals(parsed, identity, settings));
-  const unknownBase = commands.has('BASE') ? relativeAsWritten(parsed) : {};
-  return { ...resolved, ...unknownBase, ...Object.fromEntries(commands) };
+  const commands = parsed.assignments.filter(({ command }) => command);
+  const asShown = Object.fromEntries(commands.map((assignment) => [assignment.name, asWritten(assignment)]));
+  const runNone = async (): Promise<string> => '';
+  const resolved = describeConfig(await resolveWhole(withoutCommands(parsed, conf), conf, settings, runNone));
+  const unknownBase = 'BASE' in asShown ? relativeAsWritten(parsed) : {};
+  return { ...resolved, ...unknownBase, ...asShown };
+}
+
+/** The conf without its commands, with stand-ins for the values that others are made of. */
+function withoutCommands(parsed: ParsedConf, conf: string): ParsedConf {
+  const standIns: Partial<Record<VariableName, string>> = {
+    BASE: dirname(conf),
+    NAME: 'NAME',
+    STACK: 'STACK',
+  };
+  const assignments = parsed.assignments.flatMap((assignment) => {
+    const value = assignment.command ? standIns[assignment.name] : assignment.value;
+    return value === undefined ? [] : { ...assignment, value, command: false };
+  });
+  return { ...parsed, assignments };
 }
 
 /** Variables with paths that are relative to a BASE that nobody knows yet. */

@@ -12,6 +12,8 @@ export function nearest(word: string, known: readonly string[]): string {
   let best = known[0] ?? '';
   let bestDistance = Number.POSITIVE_INFINITY;
   for (const candidate of known) {
+    // The lengths alone make a difference: most words need no closer look.
+    if (Math.abs(candidate.length - wanted.length) >= bestDistance) continue;
     const distance = editDistance(wanted, candidate.toUpperCase());
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
   }
