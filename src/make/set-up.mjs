@@ -91,7 +91,7 @@ function install(packages) {
   const argv = ['apt-get', 'install', '-y', '-q', '--no-install-recommends', ...packages];
   const failed = (/** @type {string} */ output) => {
     throw new Missing(
-      `cannot get the Debian packages ${packages.join(' ')}: apt-get: ${aptReason(output)}: is there a network?`,
+      `cannot get the Debian packages ${packages.join(' ')}: apt-get: ${aptReason(output)}${networkHint(output)}`,
     );
   };
   const update = () => {
@@ -139,6 +139,16 @@ export function npmReason(output) {
 }
 
 /**
+ * What to say after the reason, where the output looks like that of a machine without a network.
+ * @param {string} output  of apt-get or npm
+ */
+export function networkHint(output) {
+  const signs =
+    /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ENETUNREACH|ETIMEDOUT|Could not (resolve|connect)|Temporary failure/;
+  return signs.test(output) ? ': is there a network?' : '';
+}
+
+/**
  * Is node_modules missing, older than the lock file, or not compiled?
  * @param {string} dir  the top of the project
  */
@@ -164,7 +174,7 @@ function bringNpmPackages() {
   });
   if (!result.ok)
     throw new Missing(
-      `cannot get the npm packages: npm ci: ${npmReason(result.output)}: is there a network?`,
+      `cannot get the npm packages: npm ci: ${npmReason(result.output)}${networkHint(result.output)}`,
     );
 }
 

@@ -15,7 +15,7 @@ import {
   mayMount,
 } from '../../src/make/host.mjs';
 import { missingPackages, needs } from '../../src/make/packages.mjs';
-import { aptReason, buildIsDue, npmIsDue, npmReason } from '../../src/make/set-up.mjs';
+import { aptReason, buildIsDue, networkHint, npmIsDue, npmReason } from '../../src/make/set-up.mjs';
 import { commandLine } from '../../src/make/shell.mjs';
 import { addUp, countsOfRun, inWords } from '../../src/make/test-runs.mjs';
 
@@ -155,6 +155,20 @@ describe('what the set-up says when it cannot get something', () => {
   for (const [title, output, expected] of npmOutputs)
     it(`is the line of npm's output that tells most: ${title}`, () =>
       expect(npmReason(output)).to.equal(expected));
+});
+
+describe('networkHint', () => {
+  const outputs: [string, boolean][] = [
+    ["W: Failed to fetch http://x  Temporary failure resolving 'x'", true],
+    ['E: Failed to fetch http://x  Could not connect to x:80 (1.2.3.4), connection timed out', true],
+    ['npm error code EAI_AGAIN', true],
+    ['npm error code EUSAGE', false],
+    ['E: Unable to locate package musl-tools', false],
+    ['', false],
+  ];
+  for (const [output, expected] of outputs)
+    it(`${expected ? 'asks for the network after' : 'is silent after'} ${JSON.stringify(output)}`, () =>
+      expect(networkHint(output)).to.equal(expected ? ': is there a network?' : ''));
 });
 
 describe('npmIsDue', () => {
