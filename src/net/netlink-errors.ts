@@ -10,21 +10,13 @@ export class NetlinkError extends Error {
 
   /** @param errno  positive, as in errno(3) */
   constructor(readonly errno: number) {
-    const code = errnoName(errno);
+    const code = getSystemErrorName(-errno);
     super(code);
     this.code = code;
   }
 }
 
-function errnoName(errno: number): string {
-  // Node knows only the errnos of libuv and throws for others.
-  try {
-    return getSystemErrorName(-errno);
-  } catch {
-    return `errno ${errno}`;
-  }
-}
-
+/** What was to be done to a link, and what came in between. */
 export interface LinkTask {
   /** Verb first: `make veth pair mta0`. */
   readonly doing: string;
