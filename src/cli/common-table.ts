@@ -1,0 +1,84 @@
+/** Text for people: tables, sizes, times, colours, and what a terminal must not get. */
+
+export type Colour = 'green' | 'yellow' | 'red';
+
+const CODES: Readonly<Record<Colour, number>> = { red: 31, green: 32, yellow: 33 };
+
+export interface Column<Row> {
+  readonly title: string;
+  readonly align?: 'left' | 'right';
+  /** The cell's text; undefined or an empty one is shown as `-`. */
+  text(row: Row): string | undefined;
+  /** The cell's colour, on a terminal. */
+  colour?(row: Row): Colour | undefined;
+}
+
+/** A line of titles and one for each row, the columns two blanks apart. */
+export function textTable<Row>(
+  columns: readonly Column<Row>[],
+  rows: readonly Row[],
+  { fancy = false }: { readonly fancy?: boolean } = {},
+): string {
+  const cells = rows.map((row) => columns.map((column) => printable(column.text(row) || '-')));
+  const widths = columns.map(({ title }, i) =>
+    Math.max(title.length, ...cells.map((line) => line[i]?.length ?? 0)),
+  );
+  const pad = (text: string, i: number): string =>
+    columns[i]?.align === 'right' ? text.padStart(widths[i] ?? 0) : text.padEnd(widths[i] ?? 0);
+  const head = columns.map(({ title }, i) => pad(title, i)).join('  ');
+  const body = rows.map((row, r) =>
+    columns
+      .map((column, i) => {
+        const text = cells[r]?.[i] ?? '';
+        // The blanks after it stay without colour.
+        return pad(text, i).replace(text, () => paint(text, fancy ? column.colour?.(row) : undefined));
+      })
+      .join('  '),
+  );
+  return [head, ...body].map((line) => line.trimEnd()).join('\n');
+}
+
+/** The text in a colour, or as it is. */
+export const paint = (text: string, colour: Colour | undefined): string =>
+  colour ? `\u001b[${CODES[colour]}m${text}\u001b[0m` : text;
+
+/** Control characters as `\x1b`: what a subhost wrote must not steer the terminal of who reads it. */
+export const printable = (text: string): string =>
+  [...text].map((char) => (isControl(char) ? escapeOf(char) : char)).join('');
+
+const isControl = (char: string): boolean => {
+  const code = char.charCodeAt(0);
+  return (code < 0x20 && char !== '\t') || (code >= 0x7f && code < 0xa0);
+};
+
+const escapeOf = (char: string): string => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`;
+
+/** `12.3M`: in powers of 1024. */
+export function sizeText(bytes: number): string {
+  const letters = ['B', 'K', 'M', 'G', 'T'];
+  let value = bytes;
+  let i = 0;
+  while (value >= 1023.95 && i < letters.length - 1) {
+    value /= 1024;
+    i++;
+  }
+  return `${i === 0 ? value : value.toFixed(1)}${letters[i]}`;
+}
+
+/** `42s`, `3min 7s`, `2h 5min`, `3d 4h`: the two largest units. */
+export function durationText(seconds: number): string {
+  const whole = Math.max(0, Math.floor(seconds));
+  const parts = [
+    [Math.floor(whole / 86400), 'd'],
+    [Math.floor(whole / 3600) % 24, 'h'],
+    [Math.floor(whole / 60) % 60, 'min'],
+    [whole % 60, 's'],
+  ] as const;
+  const first = parts.findIndex(([count]) => count > 0);
+  if (first < 0) return '0s';
+  return parts
+    .slice(first, first + 2)
+    .filter(([count]) => count > 0)
+    .map(([count, unit]) => `${count}${unit}`)
+    .join(' ');
+}

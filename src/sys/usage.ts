@@ -1,0 +1,31 @@
+/** The door to pidusage: what processes take of cpu and memory. Loaded lazily, as every door. */
+import pidusage from 'pidusage';
+
+export interface Usage {
+  /** Per cent of one CPU. */
+  readonly cpuPercent: number;
+  /** Resident; pages that processes share are counted for each. */
+  readonly memoryBytes: number;
+}
+
+/** Reads the figures of processes, again and again for a display that is refreshed. */
+export class UsageMeter {
+  #seen: ReadonlySet<number> = new Set();
+
+  /**
+   * The sum over the processes; one that has ended meanwhile counts nothing. The cpu figure of a process
+   * is for the time since it was last read, the first time for its whole life, as ps(1) shows it.
+   */
+  async sum(pids: readonly number[]): Promise<Usage> {
+    if (pids.length === 0) return { cpuPercent: 0, memoryBytes: 0 };
+    const stats = Object.values(await pidusage([...pids])).filter((stat) => stat !== undefined);
+    const known = this.#seen;
+    this.#seen = new Set([...known, ...pids]);
+    const cpuOf = ({ pid, cpu, ctime, elapsed }: pidusage.Status): number =>
+      known.has(pid) ? cpu : elapsed > 0 ? (100 * ctime) / elapsed : 0;
+    return {
+      cpuPercent: stats.reduce((total, stat) => total + cpuOf(stat), 0),
+      memoryBytes: stats.reduce((total, stat) => total + stat.memory, 0),
+    };
+  }
+}
