@@ -2,7 +2,7 @@
  * Taking back what a boot made on the host. Used by the keeper at the end of its subhost, by the next boot
  * and by overlay-stop for an instance that died without a keeper. Operations and their arguments:
  *
- *   ifdown IFACE        what `ifup` brought up
+ *   ifdown PROGRAM IFACE what `ifup` brought up
  *   netns PATH INODE    unmount and remove the name of a network namespace, if it is that one ("0": any)
  *   link NAME ALIAS     wait until the dying namespace has taken its veth along; delete it after 50 ms
  *   cgroup PATH         kill what is in it, remove it
@@ -39,7 +39,7 @@ static long long now_ms(void)
 	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
 }
 
-static void ifdown(const char *iface, struct text *left)
+static void ifdown(const char *program, const char *iface, struct text *left)
 {
 	pid_t pid = fork();
 	if (pid == 0) {
@@ -51,7 +51,7 @@ static void ifdown(const char *iface, struct text *left)
 		close_from(3);
 		char *argv[] = {"ifdown", (char *)(uintptr_t)iface, NULL};
 		char *env[] = {"PATH=" DEFAULT_PATH, NULL};
-		execvpe("ifdown", argv, env);
+		execvpe(program, argv, env);
 		_exit(127);
 	}
 	int pidfd = pid > 0 ? sys_pidfd_open(pid) : -1;
@@ -163,13 +163,11 @@ void run_undo(const char *ops, size_t len, bool keep_record, struct text *left)
 		const char *first = next_string(ops, len, &at);
 		if (!first)
 			return;
-		if (strcmp(op, "ifdown") == 0) {
-			ifdown(first, left);
-		} else if (strcmp(op, "netns") == 0 || strcmp(op, "link") == 0) {
+		if (strcmp(op, "ifdown") == 0 || strcmp(op, "netns") == 0 || strcmp(op, "link") == 0) {
 			const char *second = next_string(ops, len, &at);
 			if (!second)
 				return;
-			(op[0] == 'n' ? remove_netns : remove_link)(first, second, left);
+			(op[0] == 'i' ? ifdown : op[0] == 'n' ? remove_netns : remove_link)(first, second, left);
 		} else if (strcmp(op, "cgroup") == 0) {
 			remove_cgroup(first, left);
 		} else if (strcmp(op, "state") == 0 && !keep_record && !left->len) {

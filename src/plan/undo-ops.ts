@@ -13,7 +13,7 @@ export function undoOps(state: SubhostState, stateDir: string): string[] {
   // The VLANs lie on the veths, so they are taken back first.
   const links = [...state.cables].sort((a, b) => Number(b.kind === 'vlan') - Number(a.kind === 'vlan'));
   return [
-    ...[...state.ifup].reverse().flatMap((name) => ['ifdown', name]),
+    ...[...state.ifup].reverse().flatMap(({ interface: name, ifdown }) => ['ifdown', ifdown, name]),
     ...['netns', state.netns, String(state.netnsInode ?? 0)],
     ...links.flatMap(({ host }) => ['link', host, aliasOf(state.name)]),
     ...(state.cgroup ? ['cgroup', state.cgroup] : []),

@@ -24,6 +24,12 @@ export interface MountedShare {
   readonly mountId?: string;
 }
 
+/** What ifup(8) brought up, and the program that takes it down. */
+export interface IfupInterface {
+  readonly interface: string;
+  readonly ifdown: string;
+}
+
 export interface SubhostState {
   readonly version: 1;
   readonly name: string;
@@ -53,7 +59,7 @@ export interface SubhostState {
   readonly cgroup?: string;
   readonly cables: readonly CableSpec[];
   /** Host interfaces that ifup(8) brought up, in that order. */
-  readonly ifup: readonly string[];
+  readonly ifup: readonly IfupInterface[];
   readonly shares: readonly MountedShare[];
   /** START's services in the order they were started. */
   readonly start: readonly string[];

@@ -1,0 +1,214 @@
+/** overlay-boot(8): boots subhosts, or only checks or prints what a boot would do. */
+import { parseAssignments } from '../config/assignments.js';
+import { checkPaths } from '../config/check.js';
+import { describeConfig, describeUnevaluated } from '../config/describe.js';
+import { listedSubhosts } from '../config/listed.js';
+import { resolveWhole, variablesFromCommands } from '../config/resolve.js';
+import { loadSettings, type Settings, SETTINGS_DIRECTORY } from '../config/settings.js';
+import { readSubhostsList } from '../config/subhosts-list.js';
+import { readTrusted } from '../config/trust.js';
+import { EXIT, Failure, throwAll, UserError } from '../errors.js';
+import { type Booted, type BootHost, boot } from '../launch/boot.js';
+import { cgroupMount } from '../launch/cables.js';
+import { runValueCommand } from '../launch/host-commands.js';
+import { stop } from '../launch/stop.js';
+import { type Ended, Launcher } from '../launch/launcher.js';
+import { checkLimits } from '../launch/limits.js';
+import type { RouteSocket } from '../net/rtnetlink.js';
+import { bootPlan } from '../plan/boot-plan.js';
+import { printPlan } from '../plan/print.js';
+import { rootKind } from '../stack/root-kind.js';
+import { currentBootId } from '../state/liveness.js';
+import { makeRunDirectory } from '../state/state-file.js';
+import { initProgram } from '../sys/init-program.js';
+import type { Arguments, Command, Terminal } from './command.js';
+import { binDirectory, requireRoot, secondsOption } from './common-arguments.js';
+import { runCommand } from './run-command.js';
+
+const NETNS_DIR = '/run/netns';
+
+const command: Command = {
+  name: 'overlay-boot',
+  summary: 'Boot subhosts, each from its conf file',
+  usage: ['[OPTIONS] CONF...', '[OPTIONS] --all', '[OPTIONS] --listed NAME...'],
+  options: [
+    { name: 'all', help: 'every conf of /etc/subhosts.conf' },
+    { name: 'listed', help: 'the arguments are names of subhosts in /etc/subhosts.conf' },
+    { name: 'check', help: 'check the conf and print nothing, or with --json every variable resolved' },
+    { name: 'plan', help: 'print what a boot would do, and do nothing' },
+    { name: 'no-eval', help: 'with --check or --plan: show !commands as they are, run none' },
+    { name: 'json', help: 'with --check or --plan: print JSON' },
+    { name: 'mkdir', help: "make LIVE, UPPER, WORK and the log's directory where missing" },
+    { name: 'foreground', help: 'stay until the subhost ends, exit with the status of its pid 1' },
+    { name: 'timeout', value: 'SECONDS', help: 'limit for each boot in all (default 120, 0: none)' },
+  ],
+  async main(args, terminal) {
+    // First of all, since it starts while the rest is loaded and read.
+    const booting = !args.has('check') && !args.has('plan');
+    if (booting) requireRoot(terminal);
+    const launcher = booting ? new Launcher(initProgram()) : undefined;
+    try {
+      const settings = await loadSettings(SETTINGS_DIRECTORY);
+      const confs = confsOf(args, settings);
+      if (!launcher) return await describeAll(confs, args, terminal, settings);
+      return await bootAll(confs, args, terminal, { settings, launcher });
+    } finally {
+      launcher?.close();
+    }
+  },
+};
+
+/** The confs that the command line names, in its order, each once. */
+function confsOf(args: Arguments, settings: Settings): string[] {
+  const todo = 'see overlay-boot --help';
+  if (args.has('all') && args.positionals.length > 0) throw new UserError({ what: '--all takes no CONF', todo });
+  if (args.has('all')) return readSubhostsList(settings.subhosts);
+  if (args.positionals.length === 0) throw new UserError({ what: 'no CONF given', todo });
+  if (args.has('listed')) return args.positionals.map((name) => listedConf(name, settings));
+  if (args.has('foreground') && args.positionals.length > 1) throw new UserError({ what: '--foreground takes one CONF', todo });
+  return [...new Set(args.positionals)];
+}
+
+function listedConf(name: string, { subhosts }: Settings): string {
+  const listed = listedSubhosts(subhosts);
+  const found = listed.find((subhost) => subhost.name === name);
+  if (found) return found.conf;
+  const names = listed.map((subhost) => subhost.name).join(', ') || 'none';
+  throw new UserError({ what: `${subhosts} lists no subhost ${name}`, todo: `it lists ${names}` });
+}
+
+// ---- --check and --plan ----
+
+async function describeAll(confs: readonly string[], args: Arguments, terminal: Terminal, settings: Settings): Promise<number> {
+  const described: unknown[] = [];
+  const errors: Error[] = [];
+  for (const conf of confs) {
+    try {
+      described.push(await describe(conf, args, terminal, settings));
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      errors.push(error);
+    }
+  }
+  throwAll(errors);
+  const values = described.length === 1 ? described[0] : described;
+  if (args.has('json')) terminal.print(JSON.stringify(values, null, 2));
+  else if (args.has('plan') || args.has('no-eval')) for (const text of described) terminal.print(String(text));
+  return EXIT.ok;
+}
+
+/** What is printed of one conf: JSON values with --json, else text. */
+async function describe(file: string, args: Arguments, terminal: Terminal, settings: Settings): Promise<unknown> {
+  const { path: conf, text } = readTrusted(file);
+  const parsed = parseAssignments(text, conf);
+  for (const warning of parsed.warnings) terminal.warn(warning);
+  const json = args.has('json');
+  if (args.has('no-eval')) {
+    const shown = await describeUnevaluated(parsed, conf, settings);
+    return json ? shown : Object.entries(shown).map(([name, value]) => `${name}=${asLine(value)}`).join('\n');
+  }
+  const action = args.has('plan') ? 'plan' : 'check';
+  const config = await resolveWhole(parsed, conf, settings, (request) =>
+    runValueCommand(request, { CONFIG: conf, ACTION: action }, { binDir: binDirectory(), timeoutMs: settings.bootTimeoutMs }),
+  );
+  throwAll(checkPaths(config, variablesFromCommands(parsed), { logDir: settings.logDir }));
+  checkLimits(conf, config.limits, cgroupMount());
+  if (action === 'check') return describeConfig(config);
+  const plan = bootPlan(config, { rootKind: rootKind(config), initProgram: initProgram(), netnsDir: NETNS_DIR });
+  return json ? plan : printPlan(plan);
+}
+
+const asLine = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
+
+// ---- booting ----
+
+async function bootAll(
+  confs: readonly string[],
+  args: Arguments,
+  terminal: Terminal,
+  { settings, launcher }: { settings: Settings; launcher: Launcher },
+): Promise<number> {
+  makeRunDirectory(settings.runDir);
+  const host = bootHost(settings, launcher, terminal);
+  const interrupted = new AbortController();
+  const onSignal = (signal: NodeJS.Signals): void => interrupted.abort(new Failure({ what: `interrupted by ${signal}` }));
+  const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+  for (const signal of signals) process.on(signal, onSignal);
+  const foreground = args.has('foreground');
+  const bootOne = async (conf: string): Promise<Booted> => {
+    const booted = await boot(host, {
+      conf,
+      mkdir: args.has('mkdir'),
+      timeoutMs: secondsOption(args, 'timeout') ?? settings.bootTimeoutMs,
+      signal: interrupted.signal,
+      stay: foreground,
+      warn: terminal.warn,
+    });
+    tell(booted, terminal);
+    return booted;
+  };
+  try {
+    const results = await Promise.allSettled(confs.map(bootOne));
+    await host.closeRoute();
+    throwAll(results.flatMap((result) => (result.status === 'rejected' ? [asError(result.reason)] : [])));
+    const [first] = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+    if (foreground && first?.ended) return await stayUntilEnd(first.name, first.ended, { settings, terminal, signals });
+  } finally {
+    for (const signal of signals) process.off(signal, onSignal);
+  }
+  return EXIT.ok;
+}
+
+/** @returns the status of pid 1, 128+n for signal n; TERM, INT and HUP to us stop the subhost */
+async function stayUntilEnd(
+  name: string,
+  ended: Promise<Ended>,
+  { settings, terminal, signals }: { settings: Settings; terminal: Terminal; signals: readonly NodeJS.Signals[] },
+): Promise<number> {
+  const { runDir, serviceTimeoutMs, graceMs } = settings;
+  let stopping = false;
+  const onSignal = (): void => {
+    if (stopping) return;
+    stopping = true;
+    const request = { runDir, name, initProgram: initProgram(), kill: false, serviceTimeoutMs, graceMs, warn: terminal.warn };
+    stop(request).catch((error: unknown) => terminal.warn(asError(error).message));
+  };
+  for (const signal of signals) process.on(signal, onSignal);
+  try {
+    const { kind, status, left } = await ended;
+    if (left) terminal.warn(`${name}: left behind: ${left}`);
+    return kind === 'signal' ? 128 + status : status;
+  } finally {
+    for (const signal of signals) process.off(signal, onSignal);
+  }
+}
+
+const asError = (reason: unknown): Error => (reason instanceof Error ? reason : new Error(String(reason)));
+
+function tell({ name, outcome, degraded }: Booted, terminal: Terminal): void {
+  if (outcome === 'running') terminal.print(`${name}: already running`);
+  else if (degraded.length === 0) terminal.print(`${name}: running`);
+  else terminal.print(`${name}: running, degraded: ${degraded.join(', ')} failed to start`);
+}
+
+function bootHost(settings: Settings, launcher: Launcher, terminal: Terminal): BootHost & { closeRoute(): Promise<void> } {
+  let socket: Promise<RouteSocket> | undefined;
+  const open = async (): Promise<RouteSocket> => {
+    const { RouteSocket } = await import('../net/rtnetlink.js');
+    return new RouteSocket();
+  };
+  return {
+    settings,
+    launcher,
+    initProgram: initProgram(),
+    binDir: binDirectory(),
+    bootId: currentBootId(),
+    cgroupMount: cgroupMount(),
+    netnsDir: NETNS_DIR,
+    path: terminal.env.PATH ?? '',
+    route: () => (socket ??= open()),
+    closeRoute: async () => (await socket)?.close(),
+  };
+}
+
+void runCommand(command);

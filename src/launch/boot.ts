@@ -1,0 +1,382 @@
+/** Boots one subhost: from its conf file to the acknowledged ready, or to nothing at all. */
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { type ParsedConf, parseAssignments } from '../config/assignments.js';
+import { checkPaths } from '../config/check.js';
+import { type CommandRequest, identify, resolveConfig, resolveLiterals, variablesFromCommands } from '../config/resolve.js';
+import type { Settings } from '../config/settings.js';
+import type { Identity, SubhostConfig } from '../config/subhost-config.js';
+import { readTrusted } from '../config/trust.js';
+import { Failure, throwAll } from '../errors.js';
+import type { RouteSocket } from '../net/rtnetlink.js';
+import { type BootPlan, bootPlan, finalScript, type Stage } from '../plan/boot-plan.js';
+import { childOpStrings } from '../plan/child-ops.js';
+import { undoOps } from '../plan/undo-ops.js';
+import { rootKind } from '../stack/root-kind.js';
+import { isRunning } from '../state/liveness.js';
+import { readState, stateDirectory, writePidFile, writeState } from '../state/state-file.js';
+import type { SubhostState } from '../state/subhost-state.js';
+import { isAlive } from '../sys/process-stat.js';
+import { checkNetnsName, checkWiring, makeCables } from './cables.js';
+import { checkScript, type CommandContext, runHook, runValueCommand } from './host-commands.js';
+import { type Ended, KeeperLost, type KeeperSession, type Launcher } from './launcher.js';
+import { applyLimits, checkLimits } from './limits.js';
+import { clearLeftovers } from './stop.js';
+
+/** What all boots of one call share. */
+export interface BootHost {
+  readonly settings: Settings;
+  readonly launcher: Launcher;
+  readonly initProgram: string;
+  readonly binDir: string;
+  readonly bootId: string;
+  readonly cgroupMount: string;
+  readonly netnsDir: string;
+  /** PATH, where ifup is looked for. */
+  readonly path: string;
+  /** The call's one rtnetlink socket, opened when first asked for. */
+  route(): Promise<RouteSocket>;
+}
+
+export interface BootRequest {
+  /** As given on the command line. */
+  readonly conf: string;
+  /** Make LIVE, UPPER, WORK and the log's directory where missing. */
+  readonly mkdir: boolean;
+  /** Milliseconds for all of it; 0 is no limit. */
+  readonly timeoutMs: number;
+  /** Ends the boot; its reason is the error. */
+  readonly signal: AbortSignal;
+  /** Keep the session after ready, to learn of the end. */
+  readonly stay: boolean;
+  readonly warn: (line: string) => void;
+}
+
+export interface Booted {
+  readonly name: string;
+  /** `running`: it ran already. */
+  readonly outcome: 'booted' | 'running';
+  /** Services that failed to start. */
+  readonly degraded: readonly string[];
+  /** With `stay`: resolves when the subhost has ended. */
+  readonly ended?: Promise<Ended>;
+}
+
+/** An error of a boot whose log says more. */
+class BootFailure extends Failure {
+  override readonly name = 'BootFailure';
+}
+
+/** A held lock belongs to a boot under way, a running subhost, or one that ends just now: looked at so often. */
+const BUSY_POLL_MS = 20;
+/** A pid 1 whose keeper was killed is killed by the kernel, but not within the same instant. */
+const DYING_MS = 1_000;
+
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** @throws UserError, Failure or ErrorList; nothing of the subhost is left then */
+export async function boot(host: BootHost, request: BootRequest): Promise<Booted> {
+  const { path: conf, text } = readTrusted(request.conf);
+  const parsed = parseAssignments(text, conf);
+  for (const warning of parsed.warnings) request.warn(warning);
+  const outside = { binDir: host.binDir, timeoutMs: request.timeoutMs };
+  const identity = await identify(parsed, conf, (command) => runValueCommand(command, { CONFIG: conf, ACTION: 'overlay-boot' }, outside));
+  const commands = variablesFromCommands(parsed);
+  const early = resolveLiterals(parsed, identity, host.settings);
+  if (request.mkdir) makeDirectories(early, commands);
+  throwAll(checkPaths(early, commands, { logDir: host.settings.logDir }));
+  checkLimits(conf, early.limits, host.cgroupMount);
+
+  const session = await lockOrRunning(host, request, identity);
+  if (!session) return { name: identity.name, outcome: 'running', degraded: [] };
+  return new Boot(host, request, session, identity).run(parsed, early, commands);
+}
+
+/** --mkdir: what a first boot would otherwise ask the administrator to make. */
+function makeDirectories(config: SubhostConfig, commands: ReadonlySet<string>): void {
+  const wanted: [string, string][] = [
+    ['LIVE', config.live],
+    ['UPPER', config.upper],
+    ['WORK', config.work],
+    ['LOG', dirname(config.log)],
+  ];
+  for (const [variable, path] of wanted) if (!commands.has(variable)) mkdirSync(path, { recursive: true });
+}
+
+/**
+ * The lock with its session, or nothing when the subhost runs already from this conf.
+ * @throws Failure when it runs from another conf, or when a boot of somebody else fails to end in time
+ */
+async function lockOrRunning(host: BootHost, request: BootRequest, { name, conf }: Identity): Promise<KeeperSession | undefined> {
+  const { runDir } = host.settings;
+  const deadline = request.timeoutMs ? Date.now() + request.timeoutMs : Number.POSITIVE_INFINITY;
+  const stateDir = stateDirectory(runDir, name);
+  while (Date.now() < deadline) {
+    request.signal.throwIfAborted();
+    const session = host.launcher.open(stateDir, name, host.cgroupMount);
+    const { type, strings } = await session.expect('LOCKED', 'BUSY');
+    if (type === 'LOCKED') {
+      session.cgroup = strings[0] ?? '';
+      return session;
+    }
+    const state = await settledState(runDir, name, deadline, request.signal);
+    if (!state) continue; // it has ended meanwhile
+    if (state.conf !== conf)
+      throw new Failure({ what: `${name} runs already, from another conf: ${state.conf}`, todo: `overlay-stop ${name}, or choose another NAME` });
+    return undefined;
+  }
+  throw new Failure({ what: `${name}: another boot or stop of it does not come to an end` });
+}
+
+/** Waits while somebody else boots or stops it: the record of the running subhost, or nothing once it is gone. */
+async function settledState(runDir: string, name: string, deadline: number, signal: AbortSignal): Promise<SubhostState | undefined> {
+  while (Date.now() < deadline) {
+    signal.throwIfAborted();
+    const state = readState(runDir, name);
+    if (state && (state.phase === 'running' || state.phase === 'degraded')) return state;
+    if (!existsSync(stateDirectory(runDir, name)) || (state && !isRunning(runDir, state))) return undefined;
+    await sleep(BUSY_POLL_MS);
+  }
+  return undefined;
+}
+
+class Boot {
+  readonly #host: BootHost;
+  readonly #request: BootRequest;
+  readonly #session: KeeperSession;
+  readonly #stateDir: string;
+  readonly #degraded: string[] = [];
+  #state: SubhostState;
+  #logOpen = false;
+
+  constructor(host: BootHost, request: BootRequest, session: KeeperSession, { conf, name, base }: Identity) {
+    this.#host = host;
+    this.#request = request;
+    this.#session = session;
+    this.#stateDir = stateDirectory(host.settings.runDir, name);
+    session.onReport = (service) => this.#degraded.push(service);
+    this.#state = {
+      ...{ version: 1, name, conf, phase: 'starting', step: 'lock', bootId: host.bootId, startedAtMs: Date.now() },
+      ...{ base, live: '', upper: '', lower: [], log: '', netns: join(host.netnsDir, name) },
+      ...(session.cgroup && { cgroup: session.cgroup }),
+      ...{ cables: [], ifup: [], shares: [], start: [], degraded: [] },
+    };
+  }
+
+  async run(parsed: ParsedConf, early: SubhostConfig, commands: ReadonlySet<string>): Promise<Booted> {
+    const timer = this.#request.timeoutMs ? setTimeout(() => this.#timeOut(), this.#request.timeoutMs) : undefined;
+    const onAbort = (): void => this.#interrupt(this.#request.signal.reason);
+    this.#request.signal.addEventListener('abort', onAbort);
+    try {
+      this.#request.signal.throwIfAborted();
+      await this.#clearDeadInstance(early);
+      await this.#makeNamespaces(early);
+      const config = commands.size > 0 ? await this.#evaluate(parsed, commands) : early;
+      const plan = bootPlan(config, this.#facts(config));
+      await this.#openLog(config.log);
+      await this.#makeCables(plan);
+      for (const stage of plan.stages) await this.#carryOut(stage, plan);
+      return this.#acknowledge();
+    } catch (error) {
+      throw await this.#undo(error);
+    } finally {
+      clearTimeout(timer);
+      this.#request.signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  // ---- before anything is made ----
+
+  async #clearDeadInstance(config: SubhostConfig): Promise<void> {
+    const { runDir } = this.#host.settings;
+    const { name, netns, conf } = this.#state;
+    const dead = readState(runDir, name);
+    if (dead?.init && dead.bootId === this.#host.bootId) await this.#waitUntilDead(dead.init);
+    const wiring = { name, conf, netns, cables: config.cables };
+    if (!dead) checkNetnsName(wiring);
+    if (config.cables.length > 0)
+      await checkWiring(await this.#host.route(), wiring, new Set(dead?.cables.map(({ host }) => host)));
+    if (!dead) return;
+    // The record stays until ours replaces it: the directory is our lock.
+    this.#session.request('CLEAR', ...undoOps(dead, this.#stateDir).slice(0, -2));
+    await this.#session.expect('DONE');
+  }
+
+  /** @throws Failure when a subhost runs on without its keeper */
+  async #waitUntilDead(init: { pid: number; startTimeTicks: number }): Promise<void> {
+    for (const end = Date.now() + DYING_MS; isAlive(init); await sleep(2))
+      if (Date.now() > end)
+        throw new Failure({
+          what: `${this.#state.name} runs, but without its keeper`,
+          todo: `overlay-stop ${this.#state.name} ends it`,
+        });
+  }
+
+  // ---- making it ----
+
+  #record(change: Partial<SubhostState>): void {
+    this.#state = { ...this.#state, ...change };
+    writeState(this.#host.settings.runDir, this.#state);
+  }
+
+  #armUndo(): void {
+    this.#session.request('UNDO', ...undoOps(this.#state, this.#stateDir));
+  }
+
+  async #makeNamespaces(config: SubhostConfig): Promise<void> {
+    const { live, upper, lower, log, cables, start, caps } = config;
+    this.#record({ step: 'namespaces', live, upper, lower, log, cables, start, ...(caps && { caps }) });
+    this.#armUndo();
+    this.#session.request('CLONE', this.#state.netns);
+    const { strings } = await this.#session.expect('CLONED');
+    const [pid = 0, startTimeTicks = 0, keeperStart = 0, netnsInode = 0] = strings.map(Number);
+    this.#record({
+      keeper: { pid: this.#session.keeperPid, startTimeTicks: keeperStart },
+      init: { pid, startTimeTicks },
+      netnsInode,
+    });
+    this.#armUndo();
+    if (this.#state.cgroup) applyLimits(config.limits, this.#host.cgroupMount, this.#state.cgroup);
+  }
+
+  /** The values that `!commands` give, which may mount in the subhost's mount namespace. */
+  async #evaluate(parsed: ParsedConf, commands: ReadonlySet<string>): Promise<SubhostConfig> {
+    const { conf, name, base } = this.#state;
+    this.#record({ step: 'commands' });
+    const environment = { CONFIG: conf, NAME: name, ACTION: 'overlay-boot' };
+    const config = await resolveConfig(parsed, { conf, name, base }, this.#host.settings, (command: CommandRequest) =>
+      runValueCommand(command, environment, this.#commandContext()),
+    );
+    if (this.#request.mkdir) makeDirectories(config, new Set());
+    throwAll(checkPaths(config, commands, { logDir: this.#host.settings.logDir }));
+    checkLimits(conf, config.limits, this.#host.cgroupMount);
+    if (commands.has('CABLES')) await checkWiring(await this.#host.route(), { ...config, netns: this.#state.netns }, new Set());
+    const { live, upper, lower, log, cables, start, caps } = config;
+    this.#record({ live, upper, lower, log, cables, start, ...(caps && { caps }) });
+    this.#armUndo();
+    if (this.#state.cgroup) applyLimits(config.limits, this.#host.cgroupMount, this.#state.cgroup);
+    return config;
+  }
+
+  #commandContext(): CommandContext {
+    return { insidePid: this.#state.init?.pid, binDir: this.#host.binDir, timeoutMs: this.#request.timeoutMs };
+  }
+
+  #facts(config: SubhostConfig): Parameters<typeof bootPlan>[1] {
+    const { initProgram, netnsDir } = this.#host;
+    return { rootKind: rootKind(config), initProgram, netnsDir };
+  }
+
+  async #openLog(log: string): Promise<void> {
+    const { logDir } = this.#host.settings;
+    if (dirname(log) === logDir) mkdirSync(logDir, { recursive: true });
+    this.#session.request('LOG', log);
+    await this.#session.expect('DONE');
+    this.#logOpen = true;
+  }
+
+  async #makeCables(plan: BootPlan): Promise<void> {
+    if (plan.cables.length === 0) return;
+    this.#record({ step: 'cables' });
+    await makeCables(
+      { ...plan, name: plan.name },
+      {
+        route: await this.#host.route(),
+        pid: this.#state.init?.pid ?? 0,
+        path: this.#host.path,
+        beforeIfup: (due) => this.#setIfup([...this.#state.ifup, due]),
+        withoutStanza: (name) => this.#setIfup(this.#state.ifup.filter((due) => due.interface !== name)),
+      },
+    );
+  }
+
+  #setIfup(ifup: SubhostState['ifup']): void {
+    this.#record({ ifup });
+    this.#armUndo();
+  }
+
+  async #carryOut(stage: Stage, plan: BootPlan): Promise<void> {
+    const session = this.#session;
+    switch (stage.kind) {
+      case 'child':
+        this.#record({ step: stage.step });
+        session.request('CHILD', ...stage.ops.flatMap(childOpStrings));
+        await session.expect('DONE');
+        return;
+      case 'hook':
+        this.#record({ step: stage.hook.name });
+        await runHook(stage.hook, this.#hookEnvironment(plan), { ...this.#commandContext(), cwd: this.#state.base });
+        return;
+      case 'start':
+        await this.#start(stage, plan);
+    }
+  }
+
+  async #start(stage: Extract<Stage, { kind: 'start' }>, plan: BootPlan): Promise<void> {
+    this.#record({ step: stage.hook ? 'INIT' : 'start' });
+    const context = { ...this.#commandContext(), cwd: this.#state.base };
+    const printed = stage.hook ? await runHook(stage.hook, this.#hookEnvironment(plan), context) : '';
+    const script = finalScript(stage, printed);
+    checkScript(script);
+    const exec = { op: 'exec', name: plan.name, script } as const;
+    this.#session.request('CHILD', ...[...stage.ops, exec].flatMap(childOpStrings));
+    await this.#session.expect('READY');
+  }
+
+  #hookEnvironment(plan: BootPlan): Readonly<Record<string, string>> {
+    return { ...plan.hookEnvironment, ACTION: 'overlay-boot' };
+  }
+
+  #acknowledge(): Booted {
+    const { name, keeper } = this.#state;
+    const degraded = [...this.#degraded];
+    this.#record({ phase: degraded.length > 0 ? 'degraded' : 'running', step: 'ready', degraded });
+    writePidFile(this.#host.settings.runDir, name, keeper?.pid ?? 0);
+    this.#session.request('ACK', ...(this.#request.stay ? ['stay'] : ['']));
+    return { name, outcome: 'booted', degraded, ...(this.#request.stay && { ended: this.#session.ended() }) };
+  }
+
+  // ---- when it does not work out ----
+
+  #timeOut(): void {
+    this.#interrupt(
+      new Failure({ what: `not ready within ${this.#request.timeoutMs / 1000} s`, todo: `it was at: ${this.#state.step}` }),
+    );
+  }
+
+  /** The keeper ends the subhost; whatever the boot waits for ends with `why`. */
+  #interrupt(why: Error): void {
+    this.#session.interrupt(why);
+  }
+
+  /** Has everything taken back, and returns the error to show. */
+  async #undo(cause: unknown): Promise<Error> {
+    // An interrupted hook fails too, but that is not the reason.
+    const error = this.#session.interrupted ?? cause;
+    const left = await this.#takeBack();
+    const why = error instanceof Error ? error.message : String(error);
+    const { name, log } = this.#state;
+    const lines = why.split('\n').map((line) => (line.startsWith('/') ? line : `${name}: ${line}`));
+    if (left) lines.push(`${name}: left behind: ${left}: overlay-stop ${name} tries again`);
+    if (this.#logOpen) lines[lines.length - 1] += ` (log: ${log})`;
+    const failure = new BootFailure({ what: lines.join('\n'), cause: error });
+    return Object.assign(failure, { exitCode: exitCodeOf(error) });
+  }
+
+  async #takeBack(): Promise<string> {
+    try {
+      return (await this.#session.abort()).left;
+    } catch (lost) {
+      if (!(lost instanceof KeeperLost)) throw lost;
+      return clearLeftovers(this.#host.initProgram, this.#state, this.#stateDir).then(
+        () => '',
+        (error: Error) => error.message,
+      );
+    }
+  }
+}
+
+function exitCodeOf(error: unknown): number {
+  const code = error instanceof Error && 'exitCode' in error ? error.exitCode : undefined;
+  return typeof code === 'number' ? code : 1;
+}

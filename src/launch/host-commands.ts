@@ -1,0 +1,84 @@
+/** Commands of the administrator's that run while booting: `!commands` and hooks. */
+import type { CommandRequest } from '../config/resolve.js';
+import { assertTrusted } from '../config/trust.js';
+import { Failure, UserError } from '../errors.js';
+import type { Hook } from '../plan/boot-plan.js';
+
+export interface CommandContext {
+  /** A process in the subhost's mount and pid namespaces; undefined: in the host's own. */
+  readonly insidePid?: number | undefined;
+  /** Where the commands of this project are: put at the end of PATH. */
+  readonly binDir: string;
+  readonly timeoutMs: number;
+}
+
+/** The most of a start script that execve(2) takes as one argument: MAX_ARG_STRLEN, 32 pages. */
+const SCRIPT_BYTES_MAX = 131_071;
+
+const HOST_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/**
+ * The argv that runs `argv` where it belongs. In the pid namespace too: what a command leaves in the
+ * background ends with the subhost.
+ */
+function placed(argv: readonly string[], { insidePid }: CommandContext): readonly string[] {
+  if (insidePid === undefined) return argv;
+  return ['nsenter', '--target', String(insidePid), '--mount', '--pid', '--wd=.', '--', ...argv];
+}
+
+/**
+ * Runs a `!command` and returns the first line it prints, trimmed.
+ * @throws UserError naming file, line and variable, for a non-zero exit (with what it wrote to stderr) or no output
+ */
+export async function runValueCommand(
+  { variable, command, cwd, at }: CommandRequest,
+  environment: Readonly<Record<string, string>>,
+  context: CommandContext,
+): Promise<string> {
+  const { runProgram, ProgramFailure } = await import('../sys/run.js');
+  try {
+    const { stdout } = await runProgram(placed(['/bin/sh', '-c', command], context), {
+      cwd,
+      env: { ...environment, PATH: `${HOST_PATH}:${context.binDir}` },
+      timeoutMs: context.timeoutMs,
+    });
+    const value = (stdout.split('\n')[0] ?? '').trim();
+    if (value !== '') return value;
+    throw new UserError({ at, what: `${variable}: the command printed nothing: ${command}`, todo: 'its first line is the value' });
+  } catch (cause) {
+    if (!(cause instanceof ProgramFailure)) throw cause;
+    const wrote = cause.stderr.trim().split('\n').join(' | ');
+    const how = cause.programExitCode === undefined ? cause.message : `exit status ${cause.programExitCode}`;
+    throw new UserError({ at, what: `${variable}: ${command}: ${how}`, todo: wrote || undefined, cause });
+  }
+}
+
+/**
+ * Runs a hook to its end and returns what it printed.
+ * @throws Failure with its exit status and the last line it wrote to stderr
+ */
+export async function runHook(
+  { name, argv }: Hook,
+  environment: Readonly<Record<string, string>>,
+  context: CommandContext & { readonly cwd: string },
+): Promise<string> {
+  const { runProgram } = await import('../sys/run.js');
+  assertTrusted(argv[0] ?? '');
+  const { stdout } = await runProgram(placed(argv, context), {
+    cwd: context.cwd,
+    env: { ...environment, PATH: `${HOST_PATH}:${context.binDir}` },
+    timeoutMs: context.timeoutMs,
+    context: name,
+  });
+  return stdout;
+}
+
+/** @throws Failure for what no shell could be started with */
+export function checkScript(script: string): void {
+  if (script.includes('\0')) throw new Failure({ what: 'INIT: the start script has a NUL byte' });
+  if (Buffer.byteLength(script) > SCRIPT_BYTES_MAX)
+    throw new Failure({
+      what: `INIT: the start script is longer than ${SCRIPT_BYTES_MAX} bytes`,
+      todo: 'let it run a file of the root instead',
+    });
+}

@@ -1,0 +1,29 @@
+import { expect } from 'chai';
+import { ErrorList, EXIT, Failure, throwAll, UserError } from '../../src/errors.js';
+
+describe('errors', () => {
+  it('say place, what and what to do in one line', () => {
+    const error = new UserError({
+      at: { file: 'web.conf', line: 7 },
+      what: 'CABLES: "br0" has no "="',
+      todo: 'write br0=',
+    });
+    expect(error.message).to.equal('web.conf:7: CABLES: "br0" has no "=": write br0=');
+  });
+
+  it('leave out what there is not', () => {
+    expect(new Failure({ what: 'must be root' }).message).to.equal('must be root');
+  });
+
+  it('throw a single error as it is and several as a list', () => {
+    const one = new Failure({ what: 'a' });
+    expect(() => throwAll([one])).to.throw(Failure, 'a');
+    expect(() => throwAll([one, new UserError({ what: 'b' })])).to.throw(ErrorList, 'a\nb');
+    expect(() => throwAll([])).not.to.throw();
+  });
+
+  it('count as wrong usage as soon as one of a list is', () => {
+    expect(new ErrorList([new Failure({ what: 'a' }), new UserError({ what: 'b' })]).exitCode).to.equal(EXIT.usage);
+    expect(new ErrorList([new Failure({ what: 'a' })]).exitCode).to.equal(EXIT.failure);
+  });
+});
