@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { ErrorList, EXIT, Failure, throwAll, UserError } from '../../src/errors.js';
+import { ErrorList, EXIT, Failure, quoted, throwAll, UserError } from '../../src/errors.js';
 
 describe('errors', () => {
   it('say place, what and what to do in one line', () => {
@@ -23,7 +23,21 @@ describe('errors', () => {
   });
 
   it('count as wrong usage as soon as one of a list is', () => {
-    expect(new ErrorList([new Failure({ what: 'a' }), new UserError({ what: 'b' })]).exitCode).to.equal(EXIT.usage);
+    expect(new ErrorList([new Failure({ what: 'a' }), new UserError({ what: 'b' })]).exitCode).to.equal(
+      EXIT.usage,
+    );
     expect(new ErrorList([new Failure({ what: 'a' })]).exitCode).to.equal(EXIT.failure);
   });
+});
+
+describe('quoted', () => {
+  const cases: [text: string, shown: string][] = [
+    ['br0', '"br0"'],
+    ['a "b" \\ ä', '"a "b" \\ ä"'],
+    ['a\n\x1b[31m\x7f\0', '"a\\x0a\\x1b[31m\\x7f\\x00"'],
+    ['\u202e\u2028\ufeff', '"\\u{202e}\\u{2028}\\u{feff}"'],
+    ['x'.repeat(81), `"${'x'.repeat(80)}…"`],
+  ];
+  for (const [text, shown] of cases)
+    it(`shows ${JSON.stringify(text.slice(0, 20))} in one line`, () => expect(quoted(text)).to.equal(shown));
 });
