@@ -1,0 +1,199 @@
+/**
+ * Each example boots as its README says: the README's own lines are run, as an administrator would type
+ * them, up to the one that ends the subhost; then what is promised is looked at; then the rest.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import { type HostSnapshot, snapshot } from '../helpers/host-snapshot.js';
+import { PROJECT, requireRoot, type Sandbox, useSandbox } from '../helpers/namespaces.js';
+
+const EXAMPLES = join(PROJECT, 'examples');
+/** A Debian root file system takes half a minute to make: it is kept, outside of the tree. */
+const DEBIAN_BASE = '/var/cache/overlay-boot-test/debian';
+const MAKE_BASE_TIMEOUT_MS = 600_000;
+
+interface Readme {
+  /** Command lines up to the first one that ends a subhost. */
+  readonly boot: readonly string[];
+  readonly end: readonly string[];
+}
+
+/** The command lines of an example's README, without those for which the sandbox has no network or no use. */
+function readme(example: string, left: (line: string) => boolean = () => false): Readme {
+  const lines = [...readFileSync(join(EXAMPLES, example, 'README.md'), 'utf8').matchAll(/^ {4}# (.*)$/gm)]
+    .map(([, line = '']) => line)
+    .filter((line) => !line.startsWith('apt-get ') && !line.startsWith('cat ') && !left(line));
+  const ends = lines.findIndex((line) => /^overlay-stop |dummy_service/.test(line));
+  return ends < 0 ? { boot: lines, end: [] } : { boot: lines.slice(0, ends), end: lines.slice(ends) };
+}
+
+/** Runs command lines as one shell session in the checkout. @throws Error with the line that failed, and its stderr */
+async function type(sandbox: Sandbox, lines: readonly string[]): Promise<string> {
+  return await sandbox.sh(['set -x', ...lines].join('\n'), { cwd: PROJECT, timeoutMs: 120_000 });
+}
+
+/** What stands below the sandbox when nothing runs, the ones that only reading the state makes set aside. */
+async function leftOvers(sandbox: Sandbox): Promise<HostSnapshot> {
+  return await snapshot(sandbox);
+}
+
+describe('examples', () => {
+  it('are all tried here', () => {
+    const tried = readFileSync(__filename, 'utf8');
+    for (const example of readdirSync(EXAMPLES)) expect(tried).to.include(`describe('examples/${example}'`);
+  });
+
+  describe('examples/copy', () => {
+    const sandbox = useSandbox();
+
+    it('boots an overlay of the host, keeps what is written in its own layer, and leaves nothing', async () => {
+      const { boot, end } = readme('copy');
+      const before = await leftOvers(sandbox());
+      await type(sandbox(), boot);
+      expect(await sandbox().sh('overlay-go copy hostname')).to.equal('copy\n');
+      await sandbox().sh("overlay-go copy sh -c 'echo inside >/etc/made-inside'");
+      expect(await sandbox().readFile('/opt/subhost/copy/root/etc/made-inside')).to.equal('inside\n');
+      expect(await sandbox().sh('ls /etc')).not.to.include('made-inside');
+      expect(await sandbox().sh('overlay-go copy ls -A /sys/class/net')).to.equal('lo\n');
+      await type(sandbox(), end);
+      expect(await leftOvers(sandbox())).to.deep.equal(before);
+    });
+  });
+
+  describe('examples/tiny', () => {
+    describe('with a base of busybox', () => {
+      const sandbox = useSandbox();
+
+      it('boots it with a cable, and ends when its pipe is written to', async () => {
+        const { boot, end } = readme('tiny', (line) => line === './make-base');
+        const before = await leftOvers(sandbox());
+        await type(sandbox(), [
+          boot[0] ?? '',
+          'cd /opt/subhost/tiny',
+          './make-base --busybox',
+          ...boot.slice(2),
+        ]);
+        expect(await sandbox().sh('overlay-go tiny readlink /bin/sh')).to.equal('busybox\n');
+        expect(await sandbox().sh('overlay-go tiny ls /sys/class/net')).to.equal('eth0\nlo\n');
+        expect(await sandbox().sh('ls /sys/class/net')).to.equal('lo\ntiny0\n');
+        await type(sandbox(), end);
+        await sandbox().sh('for i in $(seq 50); do overlay-status tiny >/dev/null || break; sleep 0.1; done');
+        await sandbox().sh('overlay-stop tiny');
+        expect(await leftOvers(sandbox())).to.deep.equal(before);
+      });
+
+      it('will not make a base in the place of another', async () => {
+        const { code, stderr } = await sandbox().run(['/opt/subhost/tiny/make-base', '--busybox']);
+        expect(code).to.equal(1);
+        expect(stderr).to.match(/^make-base: .*\/base exists: remove it first to have it made anew\n$/);
+      });
+    });
+
+    describe('with a base of Debian', () => {
+      requireRoot();
+      // Before the sandbox is made, which has no network.
+      before(function () {
+        this.timeout(MAKE_BASE_TIMEOUT_MS);
+        if (existsSync(DEBIAN_BASE)) return;
+        mkdirSync('/var/cache/overlay-boot-test', { recursive: true });
+        const made = spawnSync(join(EXAMPLES, 'tiny/make-base'), [DEBIAN_BASE], { encoding: 'utf8' });
+        if (made.status !== 0) throw new Error(`make-base: exit ${made.status}: ${made.stderr}`);
+      });
+      const sandbox = useSandbox();
+
+      it('boots it', async () => {
+        const { boot, end } = readme('tiny', (line) => line === './make-base');
+        const base = [`mkdir base`, `mount --bind ${DEBIAN_BASE} base`];
+        await type(sandbox(), [boot[0] ?? '', 'cd /opt/subhost/tiny', ...base, ...boot.slice(2)]);
+        expect(await sandbox().sh('overlay-go tiny cat /etc/os-release')).to.match(/^ID=debian$/m);
+        expect(await sandbox().sh('overlay-go tiny sh -c "dpkg -l | grep -c ^ii"')).to.match(/^\d+\n$/);
+        await type(sandbox(), end);
+      });
+    });
+  });
+
+  describe('examples/mta', () => {
+    const sandbox = useSandbox();
+
+    it('boots without its Debian packages too, and names each service that is missing', async () => {
+      const before = await leftOvers(sandbox());
+      await type(sandbox(), readme('mta').boot);
+      const status = await sandbox().sh('overlay-status mta');
+      expect(status).to.include('degraded');
+      for (const service of ['saslauthd', 'postfix', 'dovecot']) expect(status).to.include(service);
+      expect(await sandbox().sh('overlay-go mta cat /etc/network/interfaces')).to.include(
+        'iface eth0 inet manual',
+      );
+      await sandbox().sh('overlay-stop mta');
+      expect(await leftOvers(sandbox())).to.deep.equal(before);
+    });
+  });
+
+  describe('examples/bridged', () => {
+    const sandbox = useSandbox();
+
+    it('boots a pair that ping each other and the host, and goes with its bridge', async () => {
+      const { boot, end } = readme('bridged');
+      const before = await leftOvers(sandbox());
+      const said = await type(sandbox(), boot);
+      expect(said.match(/ 0% packet loss/g)).to.have.lengthOf(2);
+      expect(await sandbox().sh('overlay-go b ping -c 1 10.77.2.1')).to.include(' 0% packet loss');
+      expect(await sandbox().sh('ls /sys/class/net/sub-br/brif')).to.equal('a0\nb0\n');
+      expect(await sandbox().sh('overlay-go a cat /sys/class/net/eth0/address')).to.equal(
+        '02:00:0a:4d:02:01\n',
+      );
+      await type(sandbox(), ['cd /opt/subhost/bridged', ...end]);
+      expect(await leftOvers(sandbox())).to.deep.equal(before);
+    });
+
+    it('says how to make the bridge when there is none', async () => {
+      const { code, stderr } = await sandbox().run(['overlay-boot', '/opt/subhost/bridged/a.conf']);
+      expect(code).not.to.equal(0);
+      expect(stderr).to.match(/^overlay-boot: .*sub-br.*ip link add/m);
+    });
+  });
+
+  describe('examples/shares', () => {
+    const sandbox = useSandbox();
+
+    it('shows the host its files inside, and more of them while it runs', async () => {
+      const { boot, end } = readme('shares');
+      const before = await leftOvers(sandbox());
+      await sandbox().writeFile('/var/log/from-the-host', '');
+      const stop = boot.length; // the README's overlay-share lines come before overlay-stop
+      expect(stop).to.be.greaterThan(3);
+      const said = await type(sandbox(), boot);
+      const hostName = await sandbox().readFile('/etc/hostname');
+      expect(said).to.include(`<p>From the host.</p>\n${hostName}`);
+      expect(said).to.include('from-the-host\n');
+      await sandbox().sh("overlay-go shares sh -c 'echo changed >/srv/pages/index.html'");
+      expect(await sandbox().readFile('/opt/subhost/shares/pages/index.html')).to.equal('changed\n');
+      expect(await sandbox().sh('overlay-go shares ls /srv/log')).to.equal('');
+      await type(sandbox(), end);
+      await sandbox().sh('rm /var/log/from-the-host');
+      expect(await leftOvers(sandbox())).to.deep.equal(before);
+    });
+  });
+
+  describe('examples/disk', () => {
+    const sandbox = useSandbox();
+
+    it('boots from a partition of an image, and leaves no loop device', async () => {
+      const { boot, end } = readme('disk');
+      const before = await leftOvers(sandbox());
+      await type(sandbox(), boot);
+      expect(await sandbox().sh('overlay-go disk readlink /bin/sh')).to.equal('busybox\n');
+      expect(await sandbox().sh('ls /opt/subhost/disk/mnt')).to.equal('');
+      await type(sandbox(), ['cd /opt/subhost/disk', ...end]);
+      expect(await leftOvers(sandbox())).to.deep.equal(before);
+    });
+
+    it('says how to get a directory when make-disk is given none', async () => {
+      const { code, stderr } = await sandbox().run(['/opt/subhost/disk/make-disk', '/nowhere']);
+      expect(code).to.equal(1);
+      expect(stderr).to.include('/nowhere is no directory: make one with ../tiny/make-base --busybox');
+    });
+  });
+});
