@@ -4,11 +4,16 @@
 
 #include "init.h"
 
-/* An overlay under construction: layers are added the top first. All zero: not begun. */
+/*
+ * An overlay under construction: layers are added the top first. All zero: not begun. Linux before 6.7 takes
+ * its options as one page of text (`old`); there the layers are given by descriptor.
+ */
 struct overlay {
 	int fs; /* from fsopen(2), + 1 */
+	bool old;
 	const char *why;
 	char message[512]; /* the kernel's own words, fsconfig(2) */
+	char options[4096];
 };
 
 bool overlay_lower(struct overlay *o, const char *layer);

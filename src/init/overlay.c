@@ -29,19 +29,61 @@ static bool begin(struct overlay *o)
 	return sys_fsconfig(fd, FSCONFIG_SET_STRING, "source", "overlay-boot", 0) == 0;
 }
 
+/*
+ * The old form. Options are read with the working directory in /proc/self/fd, where a descriptor's number is
+ * a path: short, and without any character that the text would need to escape.
+ */
+static bool old_option(struct overlay *o, const char *before, const char *directory)
+{
+	struct text number = {0};
+	int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	text_num(&number, fd);
+	if (strlen(o->options) + strlen(before) + number.len >= sizeof o->options) {
+		o->why = "too many layers for a kernel before 6.7";
+		errno = E2BIG;
+		return false;
+	}
+	strcat(o->options, before);
+	strcat(o->options, text_end(&number));
+	return true;
+}
+
+static bool old_mount(struct overlay *o, const char *upper, const char *work, const char *live, unsigned attrs)
+{
+	if (!old_option(o, ",upperdir=", upper) || !old_option(o, ",workdir=", work) || chdir("/proc/self/fd") < 0)
+		return false;
+	bool done = sys_mount("overlay-boot", live, "overlay", attrs & MOUNT_ATTR_NODEV ? MS_NODEV : 0, o->options) == 0;
+	int err = errno;
+	close_from(6); /* the layers' descriptors; nothing else of ours is open above the three ends */
+	errno = err;
+	return chdir("/") == 0 && done;
+}
+
 bool overlay_lower(struct overlay *o, const char *layer)
 {
 	if (!begin(o))
 		return false;
+	if (o->old)
+		return old_option(o, ":", layer);
 	/* lowerdir+ (Linux 6.7) takes one layer as it is: no escapes, no page of options to share. */
 	if (sys_fsconfig(o->fs - 1, FSCONFIG_SET_STRING, "lowerdir+", layer, 0) == 0)
 		return true;
 	read_message(o, o->fs - 1);
-	return false;
+	/* Known by the kernel's words; before 6.5, where overlayfs has none of its own, by their absence. */
+	bool unknown = errno == EINVAL && (!o->why || strstr(o->why, "lowerdir+"));
+	if (!unknown)
+		return false;
+	o->why = NULL;
+	o->old = true;
+	return old_option(o, "lowerdir=", layer);
 }
 
 bool overlay_mount(struct overlay *o, const char *upper, const char *work, const char *live, unsigned attrs)
 {
+	if (o->old)
+		return old_mount(o, upper, work, live, attrs);
 	int fs = o->fs - 1;
 	bool done = sys_fsconfig(fs, FSCONFIG_SET_STRING, "upperdir", upper, 0) == 0 &&
 		    sys_fsconfig(fs, FSCONFIG_SET_STRING, "workdir", work, 0) == 0 &&
