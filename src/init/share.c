@@ -30,6 +30,9 @@ struct statx_head {
 #define STATX_MOUNT_ID_UNIQUE 0x4000u
 #define STATX_IS_MOUNT_ROOT 0x2000u
 
+/* The host's /proc, opened before the other namespace: what the subhost has at its /proc is never looked at. */
+static int host_proc = -1;
+
 struct place { /* what lies at a path inside */
 	uint64_t mount_id;
 	bool mount_root;
@@ -55,8 +58,8 @@ static bool look_at(int fd, struct place *place)
 	return true;
 }
 
-/* "no WHAT: WHY", WHY being the errno's text where there is none. */
-static void refuse(struct text *reply, const char *what, const char *why)
+/* "no WHAT: WHY", WHY being the errno's text where there is none; returns -1. */
+static int refuse(struct text *reply, const char *what, const char *why)
 {
 	int err = errno;
 	reply->len = 0;
@@ -66,6 +69,7 @@ static void refuse(struct text *reply, const char *what, const char *why)
 		text_str(reply, ": ");
 		text_str(reply, why ? why : strerror(err));
 	}
+	return -1;
 }
 
 /* Enters the mount namespace of that very pid 1; the result is a descriptor of its root, or -1. */
@@ -74,17 +78,13 @@ static int join(char *const *args, struct text *reply)
 	pid_t pid = (pid_t)parse_num(args[1]);
 	int pidfd = pid > 0 ? sys_pidfd_open(pid) : -1;
 	/* After the descriptor: a process of that pid and start time is the one that the descriptor means. */
-	if (pidfd < 0 || start_time_ticks(pid) != parse_num(args[2])) {
-		refuse(reply, "the subhost has ended", "its pid 1 is gone");
-		return -1;
-	}
+	if (pidfd < 0 || start_time_ticks(pid) != parse_num(args[2]))
+		return refuse(reply, "the subhost has ended", "its pid 1 is gone");
 	int root = -1;
 	/* setns(2) makes the namespace's root our root and working directory */
 	if (setns(pidfd, CLONE_NEWNS) == 0)
 		root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0)
-		refuse(reply, "enter the mount namespace", NULL);
-	return root;
+	return root >= 0 ? root : refuse(reply, "enter the mount namespace", NULL);
 }
 
 /* A detached clone of the host's directory or file, fit for a subhost; -1 with the reply. */
@@ -92,38 +92,39 @@ static int clone_tree(const char *host, bool read_only, bool *directory, struct 
 {
 	struct stat st;
 	int tree = sys_open_tree(AT_FDCWD, host, OPEN_TREE_CLONE);
-	if (tree < 0 || fstat(tree, &st) < 0) {
-		refuse(reply, "open it", NULL);
-		return -1;
-	}
-	if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) {
-		refuse(reply, "it is a device", "a share has no devices");
-		return -1;
-	}
+	if (tree < 0 || fstat(tree, &st) < 0)
+		return refuse(reply, "open it", NULL);
+	if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode))
+		return refuse(reply, "it is a device", "a share has no devices");
 	*directory = S_ISDIR(st.st_mode);
 	/* Private: what is mounted below it on either side is not seen on the other. */
 	struct mount_attr attr = {
 		.attr_set = MOUNT_ATTR_NODEV | (read_only ? MOUNT_ATTR_RDONLY : 0),
 		.propagation = MS_PRIVATE,
 	};
-	if (sys_mount_setattr(tree, "", AT_EMPTY_PATH, &attr) < 0) {
-		refuse(reply, "make the mount private", NULL);
-		return -1;
-	}
+	if (sys_mount_setattr(tree, "", AT_EMPTY_PATH, &attr) < 0)
+		return refuse(reply, "make the mount private", NULL);
 	return tree;
 }
 
-static void add(char *const *args, struct text *reply)
+/* Exactly this mount: no path is resolved in the subhost. */
+static int unmount(int fd)
 {
-	bool directory;
+	struct text path = {0};
+	text_str(&path, "self/fd/");
+	text_num(&path, fd);
+	return fchdir(host_proc) < 0 ? -1 : sys_umount(path.buf, MNT_DETACH);
+}
+
+static int add(char *const *args, struct text *reply)
+{
+	bool directory = false;
 	const char *why = NULL;
 	struct place at, top, mounted;
 	int tree = clone_tree(args[3], strcmp(args[5], "ro") == 0, &directory, reply);
-	if (tree < 0)
-		return;
-	int root = join(args, reply);
+	int root = tree < 0 ? -1 : join(args, reply);
 	if (root < 0)
-		return;
+		return -1;
 	int target = open_target(root, args[4], directory, true, &why);
 	if (target < 0)
 		return refuse(reply, "the path inside", why);
@@ -135,6 +136,7 @@ static void add(char *const *args, struct text *reply)
 		return refuse(reply, "mount it", NULL);
 	text_str(reply, "ok ");
 	text_num(reply, (long long)mounted.mount_id);
+	return tree;
 }
 
 /* The descriptor of the share that check and remove mean, or -1 with the reply. */
@@ -148,43 +150,38 @@ static int open_share(char *const *args, struct text *reply)
 	if (root < 0)
 		return -1;
 	int fd = sys_openat2(root, args[4], O_PATH, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
-	if (fd < 0 || !look_at(fd, &place)) {
-		refuse(reply, "nothing is shared there", NULL);
-		return -1;
-	}
+	if (fd < 0 || !look_at(fd, &place))
+		return refuse(reply, "nothing is shared there", NULL);
 	bool is_host = know_host && place.dev == host.st_dev && place.ino == host.st_ino;
 	if (place.mount_root && (id > 0 ? place.mount_id == (uint64_t)id : is_host))
 		return fd;
-	refuse(reply, "nothing is shared there", place.mount_root ? "another mount is" : "no mount is");
-	return -1;
+	return refuse(reply, "nothing is shared there", place.mount_root ? "another mount is" : "no mount is");
 }
 
-static void check(char *const *args, struct text *reply)
+static int check(char *const *args, struct text *reply)
 {
 	bool there = open_share(args, reply) >= 0;
 	reply->len = 0;
 	text_str(reply, there ? "ok yes" : "ok no");
+	return -1;
 }
 
-static void detach(char *const *args, struct text *reply)
+static int detach(char *const *args, struct text *reply)
 {
-	/* Opened on the host: what the subhost has at its /proc is never looked at. */
-	int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int fd = open_share(args, reply);
 	if (fd < 0)
-		return;
-	struct text path = {0};
-	text_str(&path, "self/fd/");
-	text_num(&path, fd);
-	if (proc < 0 || fchdir(proc) < 0 || sys_umount(path.buf, MNT_DETACH) < 0)
+		return -1;
+	if (unmount(fd) < 0)
 		return refuse(reply, "unmount it", NULL);
 	text_str(reply, "ok");
+	return -1;
 }
 
 static const struct verb {
 	const char *name;
 	int args;
-	void (*run)(char *const *args, struct text *reply);
+	/* Runs in a process of its own; returns a mount's descriptor that may have to be taken back, or -1. */
+	int (*run)(char *const *args, struct text *reply);
 } verbs[] = {
 	{"add", 6, add},
 	{"check", 6, check},
@@ -218,30 +215,39 @@ static bool read_request(struct request *request)
 	return true;
 }
 
-/* In a child, since setns(2) has no way back. */
-static void run(void (*job)(char *const *, struct text *), char *const *args, struct text *reply)
+static bool answer(int to, struct text *reply)
+{
+	text_str(reply, "\n");
+	return write_all(to, reply->buf, reply->len);
+}
+
+/*
+ * Runs a request in a child, since setns(2) has no way back; the result is our end of a socket to it, or
+ * -1. It lives until a byte or an end of file comes over that; without a byte it takes the mount back, by
+ * its descriptor: the subhost may have changed what the path means.
+ */
+static int run(const struct request *request, struct text *reply)
 {
 	int ends[2];
+	char kept;
 	*reply = (struct text){0};
-	pid_t pid = pipe2(ends, O_CLOEXEC) < 0 ? -1 : fork();
+	pid_t pid = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0 ? -1 : fork();
 	if (pid < 0)
 		return refuse(reply, "fork", NULL);
 	if (pid == 0) {
-		job(args, reply);
-		_exit(!write_all(ends[1], reply->buf, reply->len));
+		close(ends[0]);
+		host_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		int mounted = request->verb->run(request->args, reply);
+		answer(ends[1], reply);
+		if (mounted >= 0 && read(ends[1], &kept, 1) != 1)
+			unmount(mounted);
+		_exit(0);
 	}
 	close(ends[1]);
-	ssize_t n;
-	while ((n = read(ends[0], reply->buf + reply->len, sizeof reply->buf - 1 - reply->len)) > 0)
-		reply->len += (size_t)n;
-	close(ends[0]);
-	waitpid(pid, NULL, 0);
-}
-
-static bool answer(struct text *reply)
-{
-	text_str(reply, "\n");
-	return write_all(STDOUT_FILENO, reply->buf, reply->len);
+	while (reply->len < sizeof reply->buf - 1 && read(ends[0], reply->buf + reply->len, 1) == 1 &&
+	       reply->buf[reply->len] != '\n')
+		reply->len++;
+	return ends[0];
 }
 
 /* The record's descriptor, locked, and still the record when it was: it is replaced by rename. */
@@ -263,24 +269,11 @@ static int lock_record(const char *path)
 	}
 }
 
-/* After an add that went well; true when it is on record and stays. */
-static bool keep_or_take_back(const struct request *added, struct text *id)
-{
-	static struct request next;
-	bool told = answer(id);
-	if (told && read_request(&next) && strcmp(next.verb->name, "keep") == 0)
-		return true;
-	id->buf[id->len - 1] = '\0'; /* the newline */
-	char *const undo[] = {"remove", added->args[1], added->args[2], added->args[3], added->args[4], id->buf + 3};
-	struct text ignored;
-	run(detach, undo, &ignored);
-	return false;
-}
-
 int share_main(int argc, char **argv)
 {
 	static struct request request;
 	struct text reply = {0};
+	int job = -1;
 	if (argc != 1)
 		return complain("usage: init share STATE_FILE", NULL, 0);
 	/* A ^C is Node's business: it closes our stdin. */
@@ -289,16 +282,23 @@ int share_main(int argc, char **argv)
 	if (lock_record(argv[0]) < 0)
 		return complain("lock", argv[0], errno);
 	text_str(&reply, "ok");
-	while (answer(&reply) && read_request(&request)) {
-		if (!request.verb->run)
-			return 1; /* keep, and nothing to be kept */
-		run(request.verb->run, request.args, &reply);
-		if (request.verb->run != add || memcmp(reply.buf, "ok ", 3) != 0)
-			continue;
-		if (!keep_or_take_back(&request, &reply))
-			return 1;
-		reply.len = 0;
-		text_str(&reply, "ok");
+	while (answer(STDOUT_FILENO, &reply) && read_request(&request)) {
+		bool keep = !request.verb->run;
+		if (job >= 0) {
+			if (keep)
+				write_all(job, "k", 1);
+			close(job);
+		}
+		waitpid(-1, NULL, 0);
+		reply = (struct text){0};
+		job = -1;
+		if (keep)
+			text_str(&reply, "ok");
+		else
+			job = run(&request, &reply);
 	}
+	if (job >= 0)
+		close(job);
+	waitpid(-1, NULL, 0);
 	return 0;
 }
