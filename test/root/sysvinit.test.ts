@@ -127,14 +127,19 @@ describe('the sysvinit script', () => {
   });
 
   it('ends with 1 for a subhost that does not boot, and boots the others', async () => {
-    await sandbox().sh('rmdir /opt/subhost/one/work && ln -s /proc /opt/subhost/one/work');
-    try {
-      const { code } = await subhosts('start');
-      expect(code).to.be.oneOf([1, 6]);
-      expect(await running()).to.deep.equal(['two']);
-    } finally {
-      await sandbox().sh('rm /opt/subhost/one/work && mkdir /opt/subhost/one/work');
-    }
+    await sandbox().sh(
+      'mkdir -p /opt/subhost/unlogged/root /opt/subhost/unlogged/work /opt/subhost/unlogged/live',
+    );
+    await sandbox().writeFile(
+      '/opt/subhost/unlogged/unlogged.conf',
+      'BASE=.\nSTART=none\nLOG=/proc/no.log\n',
+    );
+    await list('one', 'unlogged');
+    const { code, stderr } = await subhosts('start');
+    expect(code).to.equal(1);
+    expect(stderr).to.match(/^overlay-boot: .*\/proc\/no\.log/m);
+    expect(await running()).to.deep.equal(['one']);
+    expect((await subhosts('status')).code).to.equal(1);
   });
 
   it('ends with 2 and its usage for an unknown action', async () => {
