@@ -19,11 +19,13 @@ const HOST_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 /**
  * The argv that runs `argv` where it belongs. In the pid namespace too: what a command leaves in the
- * background ends with the subhost.
+ * background ends with the subhost. The directory is entered by a path of the new mount namespace, since a
+ * working directory from outside would keep it in the host's mounts.
  */
-function placed(argv: readonly string[], { insidePid }: CommandContext): readonly string[] {
+function placed(argv: readonly string[], cwd: string, { insidePid }: CommandContext): readonly string[] {
   if (insidePid === undefined) return argv;
-  return ['nsenter', '--target', String(insidePid), '--mount', '--pid', '--wd=.', '--', ...argv];
+  const enter = ['nsenter', '--target', String(insidePid), '--mount', '--pid', '--'];
+  return [...enter, '/bin/sh', '-c', 'cd "$0" && exec "$@"', cwd, ...argv];
 }
 
 /**
@@ -37,7 +39,7 @@ export async function runValueCommand(
 ): Promise<string> {
   const { runProgram, ProgramFailure } = await import('../sys/run.js');
   try {
-    const { stdout } = await runProgram(placed(['/bin/sh', '-c', command], context), {
+    const { stdout } = await runProgram(placed(['/bin/sh', '-c', command], cwd, context), {
       cwd,
       env: { ...environment, PATH: `${HOST_PATH}:${context.binDir}` },
       timeoutMs: context.timeoutMs,
@@ -64,7 +66,7 @@ export async function runHook(
 ): Promise<string> {
   const { runProgram } = await import('../sys/run.js');
   assertTrusted(argv[0] ?? '');
-  const { stdout } = await runProgram(placed(argv, context), {
+  const { stdout } = await runProgram(placed(argv, context.cwd, context), {
     cwd: context.cwd,
     env: { ...environment, PATH: `${HOST_PATH}:${context.binDir}` },
     timeoutMs: context.timeoutMs,
