@@ -1,5 +1,6 @@
 /** The door to pidusage: what processes take of cpu and memory. Loaded lazily, as every door. */
 import pidusage from 'pidusage';
+import { readIfExists } from './files.js';
 
 export interface Usage {
   /** Per cent of one CPU. */
@@ -25,7 +26,20 @@ export class UsageMeter {
       known.has(pid) ? cpu : elapsed > 0 ? (100 * ctime) / elapsed : 0;
     return {
       cpuPercent: stats.reduce((total, stat) => total + cpuOf(stat), 0),
-      memoryBytes: stats.reduce((total, stat) => total + stat.memory, 0),
+      memoryBytes: stats.reduce((total, stat) => total + (stat.memory || residentBytes(stat.pid)), 0),
     };
+  }
+}
+
+/**
+ * VmRSS of a process, for one so small that the figure in /proc/PID/stat is 0: the kernel keeps that one
+ * per CPU and adds it up in batches (Linux 6.2; "inaccurate" in proc_pid_stat(5)).
+ */
+function residentBytes(pid: number): number {
+  try {
+    const kilobytes = /^VmRSS:\s*(\d+) kB$/m.exec(readIfExists(`/proc/${pid}/status`) ?? '');
+    return Number(kilobytes?.[1] ?? 0) * 1024;
+  } catch {
+    return 0; // ESRCH: it ended while it was read
   }
 }
