@@ -225,7 +225,8 @@ class Boot {
 
   async #makeNamespaces(config: SubhostConfig): Promise<void> {
     const { live, upper, lower, log, cables, start, caps } = config;
-    this.#record({ step: 'namespaces', live, upper, lower, log, cables, start, ...(caps && { caps }) });
+    const shares = config.shares.map((share) => ({ ...share, readOnly: false }));
+    this.#record({ step: 'namespaces', live, upper, lower, log, cables, shares, start, ...(caps && { caps }) });
     this.#armUndo();
     this.#session.request('CLONE', this.#state.netns);
     const { strings } = await this.#session.expect('CLONED');
@@ -252,7 +253,8 @@ class Boot {
     checkLimits(conf, config.limits, this.#host.cgroupMount);
     if (commands.has('CABLES')) await checkWiring(await this.#host.route(), { ...config, netns: this.#state.netns }, new Set());
     const { live, upper, lower, log, cables, start, caps } = config;
-    this.#record({ live, upper, lower, log, cables, start, ...(caps && { caps }) });
+    const shares = config.shares.map((share) => ({ ...share, readOnly: false }));
+    this.#record({ live, upper, lower, log, cables, shares, start, ...(caps && { caps }) });
     this.#armUndo();
     if (this.#state.cgroup) applyLimits(config.limits, this.#host.cgroupMount, this.#state.cgroup);
     return config;

@@ -19,7 +19,9 @@ export class UsageMeter {
    */
   async sum(pids: readonly number[]): Promise<Usage> {
     if (pids.length === 0) return { cpuPercent: 0, memoryBytes: 0 };
-    const stats = Object.values(await pidusage([...pids])).filter((stat) => stat !== undefined);
+    // It fails when none of them is left, and gives null for each that is not.
+    const found: Record<string, pidusage.Status | null> = await pidusage([...pids]).catch(() => ({}));
+    const stats = Object.values(found).filter((stat) => stat !== null && stat !== undefined);
     const known = this.#seen;
     this.#seen = new Set([...known, ...pids]);
     const cpuOf = ({ pid, cpu, ctime, elapsed }: pidusage.Status): number =>

@@ -239,7 +239,16 @@ describe('overlay-share', () => {
     );
   });
 
-  it('refuses root of the subhost itself behind a link', async () => {
+  it('says that it must be root', async () => {
+    const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+    fails(
+      await sandbox().run([...nobody, 'overlay-share', 'share', 'mta']),
+      1,
+      'sharing with a subhost: must be root',
+    );
+  });
+
+  it('refuses the root of the subhost behind a link', async () => {
     await inside('ln -s / /link');
     fails(
       await share('share', 'mta', '/link'),
