@@ -39,8 +39,16 @@ function buildInit() {
   // musl-gcc does not see the kernel's headers; they come after its own, so that only linux/ and asm/ are found.
   const kernelHeaders = ['-idirafter', '/usr/include', '-idirafter', `/usr/include/${multiarch}`];
   const warnings = ['-Wall', '-Wextra', '-Werror'];
-  const flags = ['-std=gnu17', '-Os', ...warnings, '-static', '-s', '-ffunction-sections', '-fdata-sections'];
-  const link = ['-Wl,--gc-sections', '-Wl,-z,norelro', '-Wl,--build-id=none'];
+  // What would be in the file for nothing: tables for exceptions, position independence, half-empty pages.
+  const unneeded = [
+    '-fno-asynchronous-unwind-tables',
+    '-fno-pie',
+    '-no-pie',
+    '-ffunction-sections',
+    '-fdata-sections',
+  ];
+  const flags = ['-std=gnu17', '-Os', ...warnings, '-static', '-s', ...unneeded];
+  const link = ['-Wl,--gc-sections', '-Wl,-z,norelro', '-Wl,-z,noseparate-code', '-Wl,--build-id=none'];
   execFileSync('musl-gcc', [...flags, ...kernelHeaders, ...sources, ...link, '-o', join(fresh, 'init')], {
     stdio: 'inherit',
   });

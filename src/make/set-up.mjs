@@ -63,53 +63,47 @@ function overlayIsThere() {
 export function setUp(purposes) {
   const npmDue = npmIsDue();
   const buildDue = npmDue || buildIsDue();
-  bringPackages([...purposes, ...(npmDue ? /** @type {const} */ (['npm']) : []), 'build']);
+  /** @type {import('./packages.mjs').Purpose[]} */
+  const due = [...purposes];
+  if (npmDue) due.push('npm');
+  if (buildDue) due.push('build');
+  const packages = missing(due);
+  if (packages.length > 0 || buildDue) announce('bring what is missing');
+  if (packages.length > 0) bringPackages(packages);
+  const still = missing(due);
+  if (still.length > 0) throw new Missing(`${still.join(' ')}: installed, but without what was looked for`);
   if (npmDue) bringNpmPackages();
   if (buildDue) build();
 }
 
 /** @param {readonly import('./packages.mjs').Purpose[]} purposes */
-function bringPackages(purposes) {
-  const wanted = () => missingPackages(purposes, (find) => isThere(find, environment.PATH));
-  const packages = wanted();
-  if (packages.length === 0) return;
-  const list = packages.join(' ');
-  if (!isDebian(readIfThere('/etc/os-release')))
-    throw new Missing(`this is not Debian: install by hand what its packages ${list} bring`);
-  install(packages);
-  const still = wanted();
-  if (still.length > 0)
-    throw new Missing(`the packages ${still.join(' ')} are installed but do not bring what they should`);
+function missing(purposes) {
+  return missingPackages(purposes, (find) => isThere(find, environment.PATH));
 }
 
 /**
- * apt-get install; the lists are fetched first where there are none, and again where they are out of date.
+ * apt-get install; the lists are fetched first where there are none, and again where they may be out of date.
  * @param {readonly string[]} packages
  */
-function install(packages) {
+function bringPackages(packages) {
+  const list = packages.join(' ');
+  if (!isDebian(readIfThere('/etc/os-release')))
+    throw new Missing(`this is not Debian: install what its packages ${list} bring`);
   const env = { ...environment, DEBIAN_FRONTEND: 'noninteractive' };
-  const argv = ['apt-get', 'install', '-y', '-q', '--no-install-recommends', ...packages];
-  const failed = (/** @type {string} */ output) => {
-    throw new Missing(
-      `cannot get the Debian packages ${packages.join(' ')}: apt-get: ${aptReason(output)}${networkHint(output)}`,
-    );
-  };
-  const update = () => {
-    // Without the option a failed download is a warning and exit 0, apt.conf(5).
-    const fetched = attempt(['apt-get', 'update', '-q', '-o', 'APT::Update::Error-Mode=any'], {
-      env,
-      quiet: true,
-    });
-    if (!fetched.ok) failed(fetched.output);
-  };
+  const get = (/** @type {string[]} */ ...argv) => attempt(['apt-get', '-q', ...argv], { env, quiet: true });
+  const install = () => get('install', '-y', '--no-install-recommends', ...packages);
+  // Without the option a failed download is a warning and exit 0, apt.conf(5).
+  const update = () => get('update', '-o', 'APT::Update::Error-Mode=any');
   const listsAreThere = readdirIfThere('/var/lib/apt/lists').some((file) => file.includes('_Packages'));
-  if (!listsAreThere) update();
-  const first = attempt(argv, { env, quiet: true });
-  if (first.ok) return;
-  if (!listsAreThere) failed(first.output);
-  update();
-  const second = attempt(argv, { env, quiet: true });
-  if (!second.ok) failed(second.output);
+  let result = listsAreThere ? install() : undefined;
+  if (!result?.ok) {
+    result = update();
+    if (result.ok) result = install();
+  }
+  if (!result.ok)
+    throw new Missing(
+      `cannot get the Debian packages ${list}: apt-get: ${aptReason(result.output)}${networkHint(result.output)}`,
+    );
 }
 
 /**

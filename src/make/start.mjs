@@ -34,8 +34,8 @@ function demo() {
     type('cp', '-r', join(top, 'examples/copy'), dir);
     type('cat', conf);
     announce('boot it and look at it');
-    booted = true;
     type('overlay-boot', '--mkdir', conf);
+    booted = true; // a boot that failed has undone itself, and a `copy` that ran before is not ours to stop
     type('overlay-status');
     announce(
       'run a command inside: its own host name, processes and network; what it writes stays in its own layer',
