@@ -12,15 +12,20 @@
 #include <sys/ioctl.h>
 
 #define KEYCTL_JOIN_SESSION_KEYRING 1
+#define TAKEN_MAX 256
+#define ARGUMENTS_MAX 6
 
 static struct {
 	struct child_ends ends;
 	int root;
 	const char *reaper;
 	struct overlay overlay;
+	struct made made; /* of the writable layer: taken back if the rest fails */
+	char made_upper[PATH_BYTES], made_work[PATH_BYTES];
+	int taken[TAKEN_MAX], n_taken;
 	bool devices_allowed;
 	bool failed;
-} c = {.root = -1};
+} c; /* not initialized here: all of it would be in the program's file */
 
 /* The first thing that failed, told to the keeper; false, for `return fail(...)`. */
 static bool fail(const char *what, const char *path, int err, const char *why)
@@ -52,12 +57,6 @@ static unsigned attrs(unsigned more)
 
 /* ---- the root ---- */
 
-static bool use_root(const char *live)
-{
-	c.root = open(live, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return c.root >= 0 || fail("open the root", live, errno, NULL);
-}
-
 static bool op_devices_allowed(const char *const *a)
 {
 	(void)a;
@@ -81,26 +80,105 @@ static bool op_lower(const char *const *a)
 	return overlay_lower(&c.overlay, a[0]) || fail("add the layer", a[0], errno, c.overlay.why);
 }
 
+static bool op_user_xattrs(const char *const *a)
+{
+	(void)a;
+	c.overlay.user_xattrs = true;
+	return true;
+}
+
 static bool op_overlay(const char *const *a)
 {
-	if (!overlay_mount(&c.overlay, a[1], a[2], a[0], attrs(0)))
-		return fail("mount the overlay on", a[0], errno, c.overlay.why);
-	return use_root(a[0]);
+	return overlay_mount(&c.overlay, a[1], a[2], a[0], attrs(0)) ||
+	       fail("mount the overlay on", a[0], errno, c.overlay.why);
+}
+
+static unsigned mode_attrs(const char *mode)
+{
+	return attrs(strcmp(mode, "ro") == 0 ? MOUNT_ATTR_RDONLY : 0);
 }
 
 static bool op_bind(const char *const *a)
 {
-	if (!bind_mount(a[0], a[1], attrs(0), 0))
-		return fail("bind mount the root on", a[1], errno, NULL);
-	return use_root(a[1]);
+	return bind_mount(a[0], a[1], mode_attrs(a[2]), 0) || fail("bind mount the root on", a[1], errno, NULL);
 }
 
 /* LIVE is the root as it is, with what is mounted below it; a mount of its own it must be for the pivot. */
 static bool op_self(const char *const *a)
 {
-	if (!bind_mount(a[0], a[0], attrs(0), AT_RECURSIVE))
-		return fail("make a mount of", a[0], errno, NULL);
-	return use_root(a[0]);
+	return bind_mount(a[0], a[0], attrs(0), AT_RECURSIVE) || fail("make a mount of", a[0], errno, NULL);
+}
+
+static bool op_root(const char *const *a)
+{
+	c.root = open(a[0], O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return c.root >= 0 || fail("open the root", a[0], errno, NULL);
+}
+
+static bool op_writable(const char *const *a)
+{
+	const char *path, *why;
+	strncpy(c.made_upper, a[0], sizeof c.made_upper - 1);
+	strncpy(c.made_work, a[1], sizeof c.made_work - 1);
+	int work = prepare_writable(a[0], a[1], &c.made, &path, &why);
+	if (work < 0)
+		return fail("prepare", path, errno, why);
+	hold("work", work);
+	return true;
+}
+
+static bool op_tmpfs(const char *const *a)
+{
+	return tmpfs_mount(a[0], attrs(0)) || fail("mount a tmpfs on", a[0], errno, NULL);
+}
+
+static bool op_directory(const char *const *a)
+{
+	return mkdir(a[0], 0755) == 0 || errno == EEXIST || fail("make", a[0], errno, NULL);
+}
+
+static bool op_image(const char *const *a)
+{
+	struct image image = {
+		.path = a[0],
+		.offset = (uint64_t)parse_num(a[1]),
+		.size = (uint64_t)parse_num(a[2]),
+		.type = a[3],
+		.read_only = strcmp(a[4], "ro") == 0,
+	};
+	return image_mount(&image, a[5], attrs(0)) || fail("mount the image", a[0], errno, errno == ENODEV ? "the kernel does not know its file system" : NULL);
+}
+
+static bool op_take(const char *const *a)
+{
+	if (c.n_taken == TAKEN_MAX)
+		return fail("take", a[0], E2BIG, "too many binds");
+	int tree = bind_tree(a[0], mode_attrs(a[1]), 0);
+	c.taken[c.n_taken++] = tree;
+	return tree >= 0 || fail("bind", a[0], errno, NULL);
+}
+
+static bool op_put(const char *const *a)
+{
+	struct stat st;
+	const char *why = NULL;
+	long long number = parse_num(a[0]);
+	if (number < 0 || number >= c.n_taken)
+		return fail("put what was not taken at", a[1], 0, NULL);
+	int tree = c.taken[number];
+	if (fstat(tree, &st) < 0)
+		return fail("bind at", a[1], errno, NULL);
+	int target = open_target(c.root, a[1], S_ISDIR(st.st_mode), true, &why);
+	if (target < 0 && errno == EROFS && !why)
+		why = "the mount point is missing, and the root is read-only";
+	return attach_tree(tree, target) || fail("bind at", a[1], errno, why);
+}
+
+static bool op_seal(const char *const *a)
+{
+	(void)a;
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
+	return sys_mount_setattr(c.root, "", AT_EMPTY_PATH, &attr) == 0 || fail("make the root read-only", "", errno, NULL);
 }
 
 /* ---- below the root ---- */
@@ -191,9 +269,8 @@ static bool op_lo(const char *const *a)
 
 static bool op_caps(const char *const *a)
 {
-	char *end;
-	uint64_t keep = strtoull(a[0], &end, 16);
-	if (*end || keep_capabilities(keep) < 0)
+	uint64_t keep;
+	if (!parse_hex(a[0], &keep) || keep_capabilities(keep) < 0)
 		return fail("drop capabilities", a[0], errno, NULL);
 	return true;
 }
@@ -243,9 +320,19 @@ static const struct operation {
 	{"devices-allowed", 0, op_devices_allowed}, /* CAPS=all: no mount is nodev */
 	{"worklock", 1, op_worklock},               /* WORK: one writable layer has one user */
 	{"lower", 1, op_lower},                     /* DIR: the next layer, the top first */
-	{"overlay", 3, op_overlay},                 /* LIVE UPPER WORK */
-	{"bind", 2, op_bind},                       /* UPPER LIVE */
+	{"user-xattrs", 0, op_user_xattrs},
+	{"overlay", 3, op_overlay},                 /* LIVE UPPER|"" WORK|"" */
+	{"bind", 3, op_bind},                       /* UPPER LIVE ro|rw */
 	{"self", 1, op_self},                       /* LIVE */
+	{"writable", 2, op_writable},               /* UPPER WORK: made where missing, WORK locked and emptied */
+	{"stage", 1, op_tmpfs},                     /* LIVE: images are mounted below it, the root covers it */
+	{"tmpfs", 1, op_tmpfs},                     /* LIVE: a root without layers */
+	{"directory", 1, op_directory},             /* PATH */
+	{"image", 6, op_image},                     /* IMAGE OFFSET SIZE TYPE ro|rw AT */
+	{"take", 2, op_take},                       /* SOURCE ro|rw */
+	{"put", 2, op_put},                         /* NUMBER INSIDE: attaches what was taken as the n-th */
+	{"root", 1, op_root},                       /* LIVE: what follows is below it */
+	{"seal", 0, op_seal},                       /* the root's mount becomes read-only */
 	{"seed", 3, op_seed},                       /* UPPER FILE TEXT: written if it is missing */
 	{"system", 2, op_system},                   /* dev|proc|sys|run OPTION */
 	{"adjtime", 0, op_adjtime},
@@ -261,7 +348,7 @@ static const struct operation {
 
 static bool run_operation(const char *name, const char *payload, size_t len, size_t *at)
 {
-	const char *arguments[4] = {0};
+	const char *arguments[ARGUMENTS_MAX] = {0};
 	for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
 		if (strcmp(operations[i].name, name) != 0)
 			continue;
@@ -278,6 +365,7 @@ _Noreturn void child(struct child_ends ends)
 	static char *payload;
 	static size_t room;
 	struct frame head;
+	c.root = -1;
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	/* Numbers above 9 first: the three may have any number now, also each other's. */
 	int high[] = {fcntl(ends.pair, F_DUPFD, 10), fcntl(ends.log, F_DUPFD, 10), fcntl(ends.report, F_DUPFD, 10)};

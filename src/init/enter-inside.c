@@ -6,7 +6,6 @@
  * here, and they are given up here. Its child, the first one that is seen inside, is clean from its birth.
  */
 #include "enter.h"
-#include <grp.h>
 #include <sys/resource.h>
 #include <linux/capability.h>
 #include <linux/keyctl.h>
@@ -38,7 +37,7 @@ static void take_limits(void)
 	for (int resource = 0; resource < RLIM_NLIMITS; resource++) {
 		struct rlimit limit;
 		if (prlimit((pid_t)parse_num(o->pid), resource, NULL, &limit) == 0)
-			setrlimit(resource, &limit);
+			prlimit(0, resource, &limit, NULL); /* not setrlimit(3), which brings along what threads need */
 	}
 }
 
@@ -105,21 +104,34 @@ static int give_up_all_capabilities(void)
 	return (int)syscall(SYS_capset, &header, none);
 }
 
-static uint64_t parse_mask(const char *hex)
+static uint64_t kept_capabilities(void)
 {
-	return hex ? strtoull(hex, NULL, 16) : UINT64_MAX;
+	uint64_t mask = UINT64_MAX;
+	if (o->caps && !parse_hex(o->caps, &mask))
+		fail("no mask of capabilities:", o->caps, 0);
+	return mask;
 }
+
+/* By system call: the library's functions look after threads that are not there, for 2 KiB of program. */
+#ifdef SYS_setresuid32 /* on 32 bits the plain ones have ids of 16 bits */
+#undef SYS_setgroups
+#undef SYS_setresgid
+#undef SYS_setresuid
+#define SYS_setgroups SYS_setgroups32
+#define SYS_setresgid SYS_setresgid32
+#define SYS_setresuid SYS_setresuid32
+#endif
 
 static void become_user(void)
 {
 	/* The bounding set cannot be cut after the user is changed, nor the user changed after the set is cut
 	 * where it lacks SETUID; so the change of user keeps its hands off the capabilities (capabilities(7)). */
 	if (prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0 ||
-	    setgroups((size_t)account.n_groups, account.groups) < 0 ||
-	    setresgid(account.gid, account.gid, account.gid) < 0 ||
-	    setresuid(account.uid, account.uid, account.uid) < 0 || prctl(PR_SET_SECUREBITS, 0, 0, 0, 0) < 0)
+	    syscall(SYS_setgroups, account.n_groups, account.groups) < 0 ||
+	    syscall(SYS_setresgid, account.gid, account.gid, account.gid) < 0 ||
+	    syscall(SYS_setresuid, account.uid, account.uid, account.uid) < 0 || prctl(PR_SET_SECUREBITS, 0, 0, 0, 0) < 0)
 		fail("cannot become user", account.name, errno);
-	if (keep_capabilities(parse_mask(o->caps)) < 0 || (!as_root && give_up_all_capabilities() < 0))
+	if (keep_capabilities(kept_capabilities()) < 0 || (!as_root && give_up_all_capabilities() < 0))
 		fail("cannot give up capabilities", NULL, errno);
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* the change of user sets it to fs.suid_dumpable */
 }

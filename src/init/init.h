@@ -2,7 +2,7 @@
  * The init program: what has to be done by system call, and nothing else. One static binary, several
  * modes (see main.c); it is also /.reaper, pid 1 of a subhost.
  *
- * No stdio and no allocation after start in what stays resident (keep, reap): both would be kept memory.
+ * No stdio and no malloc: they are kept memory in what stays resident (keep, reap), and a third of the program.
  */
 #ifndef OVERLAY_BOOT_INIT_H
 #define OVERLAY_BOOT_INIT_H
@@ -57,6 +57,8 @@ const char *text_end(struct text *t); /* its NUL-terminated string */
 /* "WHAT PATH: strerror(err)" on stderr, or only "WHAT" where the rest is NULL/0; returns 1. */
 int complain(const char *what, const char *path, int err);
 long long parse_num(const char *s); /* a decimal number >= 0, or -1 */
+bool parse_hex(const char *s, uint64_t *n); /* of 1 to 16 hexadecimal digits */
+void text_time(struct text *t, time_t when); /* UTC as 2025-04-15T12:00:00Z */
 
 /* ---- sys.c: system calls musl has no wrapper for, and small file helpers ---- */
 int sys_openat2(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
@@ -73,6 +75,8 @@ int sys_pidfd_open(pid_t pid);
 int sys_pidfd_send_signal(int pidfd, int sig);
 bool write_all(int fd, const void *buf, size_t len);          /* retries EINTR and short writes */
 ssize_t read_file(const char *path, char *buf, size_t size);  /* NUL-terminated, or -1 */
+/* Memory by whole pages, moved when it has to be; to size 0 it goes back to the kernel. NULL: there is none. */
+void *resize(void *old, size_t old_size, size_t size);
 long long start_time_ticks(pid_t pid);                        /* proc(5) stat field 22; -1: gone; zombies count as gone */
 void close_from(int first);                                   /* close_range(first, ~0) */
 int send_fds(int sock, const void *msg, size_t len, const int *fds, int n);

@@ -30,8 +30,7 @@ static struct keeper {
 	char name[16], cgroup[sizeof(((struct text *)0)->buf)];
 	char partial[128]; /* a report line under way */
 	size_t partial_len;
-} k = {.commands = -1, .node = -1, .signals = -1, .pair = -1, .lock = -1, .log = -1,
-       .out = -1, .report = -1, .console = -1, .log_at_line_start = true};
+} k; /* not initialized here: all of it would be in the program's file */
 
 static void tell(enum event type, const char *const *strings)
 {
@@ -61,14 +60,10 @@ static void log_bytes(const char *bytes, size_t len)
 static void log_note(struct text *note)
 {
 	struct text line = {0};
-	char stamp[32];
-	struct tm utc;
-	time_t now = time(NULL);
 	if (!k.log_at_line_start)
 		text_str(&line, "\n");
-	if (gmtime_r(&now, &utc) && strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ ", &utc))
-		text_str(&line, stamp);
-	text_str(&line, "overlay-boot: ");
+	text_time(&line, time(NULL));
+	text_str(&line, " overlay-boot: ");
 	text_str(&line, text_end(note));
 	text_str(&line, "\n");
 	log_bytes(line.buf, line.len);
@@ -236,12 +231,14 @@ static void find_cgroup(const char *mount, const char *name)
 	struct text t = {0};
 	text_str(&t, mount);
 	if (mount[0] && read_file("/proc/self/cgroup", own, sizeof own) > 0) {
-		char *line = strncmp(own, "0::", 3) == 0 ? own : strstr(own, "\n0::");
+		/* A line for each hierarchy, HIERARCHY:CONTROLLERS:PATH; the v2 one has number 0. cgroups(7) */
+		char *line = own;
+		while (line && strncmp(line, "0::", 3) != 0)
+			line = (line = strchr(line, '\n')) ? line + 1 : NULL;
 		if (line) {
-			line += line == own ? 3 : 4;
 			*strchrnul(line, '\n') = '\0';
 			struct text base = t;
-			text_str(&base, line);
+			text_str(&base, line + 3);
 			text_end(&base);
 			if (getxattr(base.buf, "trusted.delegate", delegated, sizeof delegated) > 0 && delegated[0] == '1')
 				t = base;
@@ -384,12 +381,10 @@ static void make_namespaces(const char *netns)
 
 static void set_undo(const char *payload, size_t len)
 {
-	char *copy = malloc(len + 1);
-	if (!copy)
+	char *grown = resize(k.undo, k.undo ? k.undo_len + 1 : 0, len + 1);
+	if (!grown)
 		return;
-	memcpy(copy, payload, len + 1);
-	free(k.undo);
-	k.undo = copy;
+	k.undo = memcpy(grown, payload, len + 1);
 	k.undo_len = len;
 }
 
@@ -457,8 +452,7 @@ static void obey(void)
 		break;
 	case REQ_ACK:
 		acknowledge(s[0][0] != '\0');
-		free(payload);
-		payload = NULL;
+		payload = resize(payload, room, 0);
 		room = 0;
 		break;
 	default:
@@ -580,6 +574,8 @@ static void become_daemon(void)
 _Noreturn void keep(int commands, int node, uint16_t index)
 {
 	k.commands = commands, k.node = node, k.index = index;
+	k.pair = k.lock = k.log = k.out = k.report = k.console = -1;
+	k.log_at_line_start = true;
 	become_daemon();
 	for (;;) {
 		struct pollfd fds[] = {

@@ -30,7 +30,7 @@ static bool start_keeper(uint16_t index)
 	int pair[2];
 	if (index != n_keepers || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return false;
-	struct keeper *grown = realloc(keepers, (n_keepers + 1) * sizeof *keepers);
+	struct keeper *grown = resize(keepers, n_keepers * sizeof *keepers, (n_keepers + 1) * sizeof *keepers);
 	if (!grown)
 		return false;
 	keepers = grown;

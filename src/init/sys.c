@@ -1,5 +1,6 @@
 /* System calls that musl has no wrapper for, and small helpers around files and descriptors. */
 #include "init.h"
+#include <sys/mman.h>
 
 int sys_openat2(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
 {
@@ -80,6 +81,17 @@ bool write_all(int fd, const void *buf, size_t len)
 		len -= (size_t)n;
 	}
 	return true;
+}
+
+void *resize(void *old, size_t old_size, size_t size)
+{
+	if (old && !size) {
+		munmap(old, old_size);
+		return NULL;
+	}
+	void *now = old ? mremap(old, old_size, size, MREMAP_MAYMOVE)
+			: mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return now == MAP_FAILED ? NULL : now;
 }
 
 ssize_t read_file(const char *path, char *buf, size_t size)

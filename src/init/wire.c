@@ -41,7 +41,7 @@ bool read_frame(int fd, struct frame *head, char **payload, size_t *room)
 	if (!read_all(fd, head, sizeof *head) || head->len > FRAME_BYTES_MAX)
 		return false;
 	if (head->len + 1 > *room) {
-		char *grown = realloc(*payload, head->len + 1);
+		char *grown = resize(*payload, *room, head->len + 1);
 		if (!grown)
 			return false;
 		*payload = grown;

@@ -44,7 +44,7 @@ enum event {
 
 /* ---- wire.c ---- */
 bool send_frame(int fd, uint16_t index, uint16_t type, const char *const *strings);
-/* Reads one frame; the payload is in *payload (malloc'ed, grown), ends with NUL. False: EOF or garbage. */
+/* Reads one frame; the payload is in *payload (by resize()), ends with NUL. False: EOF or garbage. */
 bool read_frame(int fd, struct frame *head, char **payload, size_t *room);
 /* The next string of a payload, or NULL at its end. */
 const char *next_string(const char *payload, size_t len, size_t *at);
