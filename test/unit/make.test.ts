@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -260,6 +261,31 @@ describe('the last line of npm test', () => {
   ];
   for (const [title, counts, ok, expected] of runs)
     it(title, () => expect(countsOfRun(counts, ok)).to.deep.equal(expected));
+});
+
+describe('counting-reporter', () => {
+  useDirectory();
+
+  it('leaves the counts of what ran', () => {
+    const spec = file(
+      'some.test.cjs',
+      0,
+      "it('a', () => {}); it('b', () => { throw 1 }); it('c'); it('d', () => {})",
+    );
+    const counts = join(dir, 'counts.json');
+    const argv = [join(TOP, 'node_modules/mocha/bin/mocha.js'), '--no-config', '--no-package', '--reporter'];
+    const { status, stdout } = spawnSync(
+      process.execPath,
+      [...argv, join(TOP, 'src/make/counting-reporter.cjs'), spec],
+      {
+        encoding: 'utf8',
+        env: { ...process.env, OVERLAY_TEST_COUNTS: counts },
+      },
+    );
+    expect(status).to.equal(1);
+    expect(stdout).to.include('2 passing').and.include('1 failing');
+    expect(JSON.parse(readFileSync(counts, 'utf8'))).to.deep.equal({ passed: 2, failed: 1, skipped: 1 });
+  });
 });
 
 describe('the set-up', () => {
