@@ -11,6 +11,7 @@ import { EXIT, Failure, throwAll, UserError } from '../errors.js';
 import { type Booted, type BootHost, boot } from '../launch/boot.js';
 import { cgroupMount } from '../launch/cables.js';
 import { runValueCommand } from '../launch/host-commands.js';
+import { stackOf } from '../launch/read-stack.js';
 import { stop } from '../launch/stop.js';
 import { type Ended, Launcher } from '../launch/launcher.js';
 import { checkLimits } from '../launch/limits.js';
@@ -114,7 +115,7 @@ async function describe(file: string, args: Arguments, terminal: Terminal, setti
   throwAll(checkPaths(config, variablesFromCommands(parsed), { logDir: settings.logDir }));
   checkLimits(conf, config.limits, cgroupMount());
   if (action === 'check') return describeConfig(config);
-  const plan = bootPlan(config, { rootKind: rootKind(config), initProgram: initProgram(), netnsDir: NETNS_DIR });
+  const plan = bootPlan(config, { rootKind: rootKind(config), stack: stackOf(config), initProgram: initProgram(), netnsDir: NETNS_DIR });
   return json ? plan : printPlan(plan);
 }
 

@@ -27,6 +27,23 @@ static struct {
 	bool failed;
 } c; /* not initialized here: all of it would be in the program's file */
 
+/* Without a keeper: `mount the image a.raw: Invalid argument: why`. */
+static void complain_step(const char *const *strings)
+{
+	struct text line = {0};
+	text_str(&line, strings[0]);
+	if (strings[1][0]) {
+		text_str(&line, " ");
+		text_str(&line, strings[1]);
+	}
+	for (int i = 3; i < 5; i++)
+		if (strings[i][0]) {
+			text_str(&line, ": ");
+			text_str(&line, strings[i]);
+		}
+	complain(text_end(&line), NULL, 0);
+}
+
 /* The first thing that failed, told to the keeper; false, for `return fail(...)`. */
 static bool fail(const char *what, const char *path, int err, const char *why)
 {
@@ -34,14 +51,25 @@ static bool fail(const char *what, const char *path, int err, const char *why)
 	text_num(&number, err);
 	text_end(&number);
 	const char *strings[] = {what, path, number.buf, err ? strerror(err) : "", why ? why : "", NULL};
-	if (!c.failed)
-		send_frame(c.ends.pair, 0, WORD_FAILED, strings);
+	if (c.failed)
+		return false;
 	c.failed = true;
+	/* What the writable layer did not have before it does not have afterwards. */
+	if (c.made.work)
+		rmdir(c.made_work);
+	if (c.made.upper)
+		rmdir(c.made_upper);
+	if (c.ends.pair >= 0)
+		send_frame(c.ends.pair, 0, WORD_FAILED, strings);
+	else
+		complain_step(strings);
 	return false;
 }
 
 static void hold(const char *label, int fd)
 {
+	if (c.ends.pair < 0)
+		return; /* held until this process ends, which is when the mount is there */
 	char message[sizeof(struct frame) + 32];
 	struct frame head = {.len = (uint32_t)strlen(label) + 1, .type = WORD_HOLD};
 	memcpy(message, &head, sizeof head);
@@ -66,7 +94,7 @@ static bool op_devices_allowed(const char *const *a)
 
 static bool op_worklock(const char *const *a)
 {
-	int fd = open(a[0], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = open(a[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return fail("open WORK", a[0], errno, NULL);
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
@@ -229,7 +257,14 @@ static bool op_share(const char *const *a)
 {
 	const char *why;
 	unsigned more = strcmp(a[2], "ro") == 0 ? MOUNT_ATTR_RDONLY : 0;
-	return share_mount(c.root, a[0], a[1], attrs(more), &why) || fail("share", a[0], errno, why);
+	if (share_mount(c.root, a[0], a[1], attrs(more), &why))
+		return true;
+	int err = errno;
+	struct text places = {0};
+	text_str(&places, a[0]);
+	text_str(&places, " at ");
+	text_str(&places, a[1]);
+	return fail("share", text_end(&places), err, why);
 }
 
 static bool op_protect(const char *const *a)
@@ -296,14 +331,12 @@ static bool op_exec(const char *const *a)
 	int null = open("/dev/null", O_RDONLY);
 	if (null < 0)
 		null = open("/", O_PATH); /* a root without /dev: a descriptor that gives nothing */
-	/* 0 1 2, and 3 for the start script's reports; nothing of the host's stays open. */
-	int from[] = {null, c.ends.log, c.ends.log, c.ends.report}, n = 0;
-	for (; n < 4; n++)
-		from[n] = fcntl(from[n], F_DUPFD, 10);
-	for (n = 0; n < 4; n++)
-		dup2(from[n], n);
-	int pair = fcntl(c.ends.pair, F_DUPFD_CLOEXEC, 4 + 60);
-	dup3(pair, 4, O_CLOEXEC);
+	/* 0 1 2, 3 for the start script's reports, 4 for us until the exec; nothing of the host's stays open. */
+	int from[] = {null, c.ends.log, c.ends.log, c.ends.report, c.ends.pair}, n = 0;
+	for (; n < 5; n++)
+		from[n] = fcntl(from[n], F_DUPFD_CLOEXEC, 10);
+	for (n = 0; n < 5; n++)
+		dup3(from[n], n, n < 4 ? 0 : O_CLOEXEC);
 	c.ends.pair = 4;
 	close_from(5);
 	/* Changing capabilities cleared it. prctl(2), PR_SET_PDEATHSIG */
@@ -360,6 +393,60 @@ static bool run_operation(const char *name, const char *payload, size_t len, siz
 	return fail("read the plan: no such operation", name, 0, NULL);
 }
 
+static void run_operations(const char *payload, size_t len)
+{
+	size_t at = 0;
+	const char *name;
+	while (!c.failed && (name = next_string(payload, len, &at)))
+		run_operation(name, payload, len, &at);
+}
+
+/*
+ * Mounts a stack for the host: assembled in a mount namespace of its own, where nothing is seen of it until
+ * it is whole, and where it goes away with this process if anything fails; then attached at once.
+ *
+ * usage: init mount WHERE < OPERATIONS
+ */
+int mount_main(int argc, char **argv)
+{
+	static char payload[FRAME_BYTES_MAX];
+	size_t len = 0;
+	ssize_t n;
+	c.root = c.ends.pair = -1;
+	if (argc != 1)
+		return complain("usage: init mount WHERE", NULL, 0);
+	while (len < sizeof payload - 1 && (n = read(STDIN_FILENO, payload + len, sizeof payload - 1 - len)) > 0)
+		len += (size_t)n;
+	int host = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	int where = open(argv[0], O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (host < 0 || where < 0)
+		return complain("open", argv[0], errno);
+	if (unshare(CLONE_NEWNS) < 0 || sys_mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return complain("make a mount namespace", NULL, errno);
+	run_operations(payload, len);
+	if (c.failed)
+		return 1;
+	int tree = sys_open_tree(c.root, "", OPEN_TREE_CLONE | AT_EMPTY_PATH | AT_RECURSIVE);
+	if (tree < 0 || setns(host, CLONE_NEWNS) < 0)
+		return complain("take the mounted tree", argv[0], errno);
+	if (sys_move_mount(tree, "", where, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+		return complain("attach at", argv[0], errno);
+	return 0;
+}
+
+/*
+ * Takes mounts away, in the order given: the last mounted first.
+ *
+ * usage: init umount PATH...
+ */
+int umount_main(int argc, char **argv)
+{
+	for (int i = 0; i < argc; i++)
+		if (sys_umount(argv[i], UMOUNT_NOFOLLOW) < 0)
+			return complain("umount", argv[i], errno);
+	return 0;
+}
+
 _Noreturn void child(struct child_ends ends)
 {
 	static char *payload;
@@ -377,10 +464,7 @@ _Noreturn void child(struct child_ends ends)
 	if (sys_mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		fail("make the mount namespace private", "/", errno, NULL);
 	while (!c.failed && read_frame(c.ends.pair, &head, &payload, &room)) {
-		size_t at = 0;
-		const char *name;
-		while (!c.failed && (name = next_string(payload, head.len, &at)))
-			run_operation(name, payload, head.len, &at);
+		run_operations(payload, head.len);
 		if (!c.failed)
 			send_frame(c.ends.pair, 0, WORD_DONE, NULL);
 	}

@@ -45,6 +45,8 @@ int reap_main(void);                    /* reap.c: /.reaper, pid 1 after the sta
 int enter_main(int argc, char **argv);  /* enter.c: a process inside, relayed */
 int share_main(int argc, char **argv);  /* share.c: attach or detach a bind mount of a running subhost */
 int stop_main(int argc, char **argv);   /* stop.c: end a subhost and clear what is left of it */
+int mount_main(int argc, char **argv);  /* child.c: mount a stack for the host */
+int umount_main(int argc, char **argv); /* child.c: take mounts away */
 
 /* ---- text.c: text without stdio ---- */
 struct text { /* a line under construction; what does not fit is cut */
@@ -95,5 +97,7 @@ int keep_capabilities(uint64_t keep);
 int open_place(int root, const char *path, bool directory, bool make, const char **why);
 /* As the subhost's own programs would see it: links are followed, never out of the root; missing parts made. */
 int open_target(int root, const char *path, bool directory, bool make, const char **why);
+/* Removes a file that open_place() made. */
+void remove_place(int root, const char *path);
 
 #endif

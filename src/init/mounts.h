@@ -10,7 +10,7 @@
  */
 struct overlay {
 	int fs; /* from fsopen(2), + 1 */
-	bool old;
+	bool old, user_xattrs;
 	const char *why;
 	char message[512]; /* the kernel's own words, fsconfig(2) */
 	char options[4096];
@@ -22,6 +22,27 @@ bool overlay_mount(struct overlay *o, const char *upper, const char *work, const
 
 /* A bind mount of `source` on `target`, both paths of the host; `recursive` is 0 or AT_RECURSIVE. */
 bool bind_mount(const char *source, const char *target, unsigned attrs, unsigned recursive);
+/* The same in two steps: a copy of the mount that is attached nowhere; then attached (both are closed). */
+int bind_tree(const char *source, unsigned attrs, unsigned recursive);
+bool attach_tree(int tree, int target);
+/* A tmpfs of mode 0755 on a path of the host. */
+bool tmpfs_mount(const char *live, unsigned attrs);
+
+struct image {
+	const char *path, *type;
+	uint64_t offset, size; /* size 0: to the end */
+	bool read_only;
+};
+
+/* The image's file system on `at`, which is made; by a loop device that goes away with the mount. */
+bool image_mount(const struct image *image, const char *at, unsigned attrs);
+
+struct made {
+	bool upper, work;
+};
+
+/* Makes both where missing, locks and empties `work`; its descriptor, or -1. Tells what was made. */
+int prepare_writable(const char *upper, const char *work, struct made *made, const char **path, const char **why);
 /* A bind mount of the host's `source` at `inside` below `root`; the target is made when missing. */
 bool share_mount(int root, const char *source, const char *inside, unsigned attrs, const char **why);
 

@@ -40,7 +40,7 @@ static bool old_option(struct overlay *o, const char *before, const char *direct
 	if (fd < 0)
 		return false;
 	text_num(&number, fd);
-	if (strlen(o->options) + strlen(before) + number.len >= sizeof o->options) {
+	if (strlen(o->options) + strlen(before) + number.len + sizeof ",userxattr" > sizeof o->options) {
 		o->why = "too many layers for a kernel before 6.7";
 		errno = E2BIG;
 		return false;
@@ -52,7 +52,11 @@ static bool old_option(struct overlay *o, const char *before, const char *direct
 
 static bool old_mount(struct overlay *o, const char *upper, const char *work, const char *live, unsigned attrs)
 {
-	if (!old_option(o, ",upperdir=", upper) || !old_option(o, ",workdir=", work) || chdir("/proc/self/fd") < 0)
+	if (*upper && (!old_option(o, ",upperdir=", upper) || !old_option(o, ",workdir=", work)))
+		return false;
+	if (o->user_xattrs)
+		strcat(o->options, ",userxattr"); /* room for it is left by old_option() */
+	if (chdir("/proc/self/fd") < 0)
 		return false;
 	bool done = sys_mount("overlay-boot", live, "overlay", attrs & MOUNT_ATTR_NODEV ? MS_NODEV : 0, o->options) == 0;
 	int err = errno;
@@ -85,11 +89,12 @@ bool overlay_mount(struct overlay *o, const char *upper, const char *work, const
 	if (o->old)
 		return old_mount(o, upper, work, live, attrs);
 	int fs = o->fs - 1;
-	bool done = sys_fsconfig(fs, FSCONFIG_SET_STRING, "upperdir", upper, 0) == 0 &&
-		    sys_fsconfig(fs, FSCONFIG_SET_STRING, "workdir", work, 0) == 0 &&
+	bool done = (!o->user_xattrs || sys_fsconfig(fs, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) == 0) &&
+		    (!*upper || (sys_fsconfig(fs, FSCONFIG_SET_STRING, "upperdir", upper, 0) == 0 &&
+				 sys_fsconfig(fs, FSCONFIG_SET_STRING, "workdir", work, 0) == 0)) &&
 		    sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0;
 	int mount = done ? sys_fsmount(fs, 0, attrs) : -1;
-	done = mount >= 0 && sys_move_mount(mount, "", AT_FDCWD, live, MOVE_MOUNT_F_EMPTY_PATH) == 0;
+	done = mount >= 0 && sys_move_mount(mount, "", AT_FDCWD, live, MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS) == 0;
 	if (!done)
 		read_message(o, fs);
 	int err = errno;
@@ -101,7 +106,7 @@ bool overlay_mount(struct overlay *o, const char *upper, const char *work, const
 	return done;
 }
 
-static int bind_tree(const char *source, unsigned attrs, unsigned recursive)
+int bind_tree(const char *source, unsigned attrs, unsigned recursive)
 {
 	int tree = sys_open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | recursive);
 	if (tree < 0)
@@ -115,7 +120,7 @@ static int bind_tree(const char *source, unsigned attrs, unsigned recursive)
 	return -1;
 }
 
-static bool attach(int tree, int target)
+bool attach_tree(int tree, int target)
 {
 	bool done = tree >= 0 && target >= 0 &&
 		    sys_move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) == 0;
@@ -131,7 +136,7 @@ static bool attach(int tree, int target)
 bool bind_mount(const char *source, const char *target, unsigned attrs, unsigned recursive)
 {
 	int tree = bind_tree(source, attrs, recursive);
-	return tree >= 0 && attach(tree, open(target, O_PATH | O_CLOEXEC));
+	return tree >= 0 && attach_tree(tree, open(target, O_PATH | O_CLOEXEC));
 }
 
 bool share_mount(int root, const char *source, const char *inside, unsigned attrs, const char **why)
@@ -142,7 +147,22 @@ bool share_mount(int root, const char *source, const char *inside, unsigned attr
 	if (tree < 0 || fstat(tree, &st) < 0)
 		return false;
 	int target = open_target(root, inside, S_ISDIR(st.st_mode), true, why);
-	return attach(tree, target);
+	return attach_tree(tree, target);
+}
+
+/* Writes a new file through its descriptor: the path is not walked a second time. */
+static bool fill(int fd, const char *content)
+{
+	struct text self = {0};
+	text_str(&self, "/proc/self/fd/");
+	text_num(&self, fd);
+	int out = open(text_end(&self), O_WRONLY | O_CLOEXEC);
+	bool done = out >= 0 && write_all(out, content, strlen(content));
+	int err = errno;
+	if (out >= 0)
+		close(out);
+	errno = err;
+	return done;
 }
 
 bool seed_file(int dir, const char *path, const char *content, const char **why)
@@ -158,20 +178,13 @@ bool seed_file(int dir, const char *path, const char *content, const char **why)
 	}
 	int fd = open_place(dir, path, false, true, why);
 	if (fd < 0)
-		return false;
-	/* Reopened for writing through the descriptor: the path is not walked a second time. */
-	struct text self = {0};
-	text_str(&self, "/proc/self/fd/");
-	text_num(&self, fd);
-	text_end(&self);
-	int out = open(self.buf, O_WRONLY | O_CLOEXEC);
+		/* A root that cannot be written has nothing to bring up by mistake either. */
+		return errno == EROFS;
+	bool done = fill(fd, content);
 	int err = errno;
-	bool done = out >= 0 && write_all(out, content, strlen(content));
-	if (!done && out >= 0)
-		err = errno;
-	if (out >= 0)
-		close(out);
 	close(fd);
+	if (!done)
+		remove_place(dir, path); /* or the next boot would take it for the owner's own */
 	errno = err;
 	return done;
 }

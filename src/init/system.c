@@ -15,12 +15,11 @@ static int new_fs(const char *type, const struct option *options, unsigned attrs
 	int fs = sys_fsopen(type, 0), mount = -1;
 	if (fs < 0)
 		return -1;
-	for (; options->key; options++)
-		if (sys_fsconfig(fs, FSCONFIG_SET_STRING, options->key, options->value, 0) < 0)
-			goto out;
-	if (sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+	bool set = sys_fsconfig(fs, FSCONFIG_SET_STRING, "source", type, 0) == 0; /* what mount(8) shows */
+	for (; set && options->key; options++)
+		set = sys_fsconfig(fs, FSCONFIG_SET_STRING, options->key, options->value, 0) == 0;
+	if (set && sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
 		mount = sys_fsmount(fs, 0, attrs);
-out:;
 	int err = errno;
 	close(fs);
 	errno = err;
@@ -177,6 +176,12 @@ bool mount_dev(int root, unsigned attrs, int console[2], const char **path, cons
 		close(pts);
 	errno = err;
 	return done;
+}
+
+bool tmpfs_mount(const char *live, unsigned attrs)
+{
+	int mount = new_fs("tmpfs", (struct option[]){{"mode", "755"}, {NULL, NULL}}, attrs);
+	return mount >= 0 && attach_tree(mount, open(live, O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
 
 static bool mount_run(int root, const char *size, const char **path, const char **why)

@@ -21,6 +21,7 @@ import { checkNetnsName, checkWiring, makeCables } from './cables.js';
 import { checkScript, type CommandContext, runHook, runValueCommand } from './host-commands.js';
 import { type Ended, KeeperLost, type KeeperSession, type Launcher } from './launcher.js';
 import { applyLimits, checkLimits } from './limits.js';
+import { stackOf } from './read-stack.js';
 import { clearLeftovers } from './stop.js';
 
 /** What all boots of one call share. */
@@ -266,7 +267,7 @@ class Boot {
 
   #facts(config: SubhostConfig): Parameters<typeof bootPlan>[1] {
     const { initProgram, netnsDir } = this.#host;
-    return { rootKind: rootKind(config), initProgram, netnsDir };
+    return { rootKind: rootKind(config), stack: stackOf(config), initProgram, netnsDir };
   }
 
   async #openLog(log: string): Promise<void> {

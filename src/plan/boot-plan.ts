@@ -2,7 +2,9 @@
 import { capabilityMask } from '../config/capabilities.js';
 import type { HookSpec, Limits, SubhostConfig } from '../config/subhost-config.js';
 import type { CableSpec } from '../net/cable.js';
+import { mountOps } from '../stack/mount-ops.js';
 import type { RootKind } from '../stack/root-kind.js';
+import type { Stack } from '../stack/stack.js';
 import type { ChildOp } from './child-ops.js';
 import { interfacesFile } from './interfaces-file.js';
 import { type StartScript, startScript } from './start-script.js';
@@ -10,6 +12,8 @@ import { type StartScript, startScript } from './start-script.js';
 /** What the plan has to know of the host, gathered once. */
 export interface HostFacts {
   readonly rootKind: RootKind;
+  /** What an overlay root is made of. */
+  readonly stack: Stack;
   /** The init program. */
   readonly initProgram: string;
   /** Where network namespaces have their names, /run/netns. */
@@ -74,7 +78,7 @@ export function bootPlan(config: SubhostConfig, facts: HostFacts): BootPlan {
     limits: config.limits,
     stages: joinChildStages([
       ...preMount(config, facts),
-      { kind: 'child', step: 'root', ops: rootOps(config, facts.rootKind) },
+      { kind: 'child', step: 'root', ops: rootOps(config, facts) },
       ...postMount(config),
       { kind: 'child', step: 'shares', ops: [{ op: 'reaper', program: facts.initProgram }, ...shareOps(config)] },
       startStage(config),
@@ -112,20 +116,15 @@ function preMount(config: SubhostConfig, { rootKind }: HostFacts): Stage[] {
   return premount && !premount.after ? stages : [builtIn, ...stages];
 }
 
-function rootOps({ live, upper, work, lower, caps }: SubhostConfig, kind: RootKind): ChildOp[] {
+function rootOps({ live, upper, caps }: SubhostConfig, { rootKind, stack }: HostFacts): ChildOp[] {
   const devices: ChildOp[] = caps ? [] : [{ op: 'devices-allowed' }];
-  switch (kind) {
+  switch (rootKind) {
     case 'self':
-      return [...devices, { op: 'self', live }];
+      return [...devices, { op: 'self', live }, { op: 'root', live }];
     case 'bind':
-      return [...devices, { op: 'bind', upper, live }];
+      return [...devices, { op: 'bind', upper, live, mode: 'rw' }, { op: 'root', live }];
     case 'overlay':
-      return [
-        ...devices,
-        { op: 'worklock', work },
-        ...lower.map((directory): ChildOp => ({ op: 'lower', directory })),
-        { op: 'overlay', live, upper, work },
-      ];
+      return [...devices, ...mountOps(stack, live)];
   }
 }
 

@@ -2,17 +2,12 @@
  * The operations that the child (later pid 1) runs in the new namespaces: src/init/child.c has the same
  * table, and a test compares the two. Pure data.
  */
+import type { MountOp } from '../stack/mount-ops.js';
 
 export type ChildOp =
+  | MountOp
   /** CAPS=all: mounts are not made nodev. */
   | { readonly op: 'devices-allowed' }
-  /** Takes the lock of WORK for as long as the subhost lives. */
-  | { readonly op: 'worklock'; readonly work: string }
-  /** The next lower layer; the top one first. */
-  | { readonly op: 'lower'; readonly directory: string }
-  | { readonly op: 'overlay'; readonly live: string; readonly upper: string; readonly work: string }
-  | { readonly op: 'bind'; readonly upper: string; readonly live: string }
-  | { readonly op: 'self'; readonly live: string }
   /** A file below UPPER, written only if it is missing. */
   | { readonly op: 'seed'; readonly upper: string; readonly file: string; readonly text: string }
   /** `option`: the size of /run in bytes, `ro` or `rw` for sys, nothing for the others. */
@@ -35,10 +30,20 @@ type Arguments = { readonly [K in ChildOp['op']]: readonly Exclude<keyof Extract
 export const CHILD_OP_ARGUMENTS: Arguments = {
   'devices-allowed': [],
   worklock: ['work'],
+  'user-xattrs': [],
+  writable: ['upper', 'work'],
+  stage: ['live'],
+  image: ['image', 'offset', 'size', 'type', 'mode', 'at'],
   lower: ['directory'],
   overlay: ['live', 'upper', 'work'],
-  bind: ['upper', 'live'],
+  directory: ['path'],
+  bind: ['upper', 'live', 'mode'],
   self: ['live'],
+  tmpfs: ['live'],
+  take: ['source', 'mode'],
+  put: ['number', 'inside'],
+  root: ['live'],
+  seal: [],
   seed: ['upper', 'file', 'text'],
   system: ['which', 'option'],
   adjtime: [],
