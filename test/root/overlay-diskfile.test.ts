@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { useSandbox } from '../helpers/namespaces.js';
+import { eventually, useSandbox } from '../helpers/namespaces.js';
 
 /** Every image holds a file `f` that says which one it is. */
 const MAKE_IMAGES = `
@@ -129,4 +129,24 @@ describe('overlay-diskfile', () => {
       });
       expect((await sandbox().run(['mountpoint', '-q', 'mnt'])).code).to.not.equal(0);
     });
+
+  it('holds UPPER and WORK of a subhost on one image, unseen by the host, until it stops', async function () {
+    this.timeout(60_000);
+    await sandbox().sh(`
+      mkdir -p /opt/subhost/disk/data /opt/subhost/disk/live new/root new/work
+      cd /opt/subhost/disk
+      truncate -s 32M data.img
+      mke2fs -q -t ext4 -d /srv/t/new data.img
+      printf '%s\\n' BASE=. START=none 'UPPER=!overlay-diskfile data/root data.img' \\
+        'WORK=!overlay-diskfile data/work' >disk.conf
+      overlay-boot disk.conf
+      overlay-go disk sh -c 'echo kept >/kept'`);
+    expect(await sandbox().sh('grep -c disk/data /proc/self/mountinfo || true')).to.equal('0\n');
+    await sandbox().sh('overlay-stop disk');
+    const loops = async () => (await sandbox().sh('losetup -n -O BACK-FILE')).includes('subhost/disk');
+    await eventually('the loop device is gone', async () => !(await loops()));
+    expect(await sandbox().sh('debugfs -R "cat /root/kept" /opt/subhost/disk/data.img 2>/dev/null')).to.equal(
+      'kept\n',
+    );
+  });
 });
