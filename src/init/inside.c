@@ -30,7 +30,7 @@ static int check_kind(int fd, bool directory, const char **why)
 			*why = "is a symbolic link in the subhost's root";
 		else
 			*why = directory ? "is no directory in the subhost's root" : "is a directory in the subhost's root";
-		errno = directory ? ENOTDIR : EISDIR;
+		errno = S_ISLNK(st.st_mode) ? ELOOP : directory ? ENOTDIR : EISDIR;
 	}
 	close(fd);
 	return -1;
@@ -85,4 +85,20 @@ int open_place(int root, const char *path, bool directory, bool make, const char
 int open_target(int root, const char *path, bool directory, bool make, const char **why)
 {
 	return walk(root, path, directory, make, true, why);
+}
+
+void remove_place(int root, const char *path)
+{
+	char parent[PATH_BYTES];
+	const char *name = strrchr(path, '/');
+	size_t len = name ? (size_t)(name - path) : 0;
+	if (len >= sizeof parent)
+		return;
+	memcpy(parent, len ? path : ".", len ? len : 1);
+	parent[len ? len : 1] = '\0';
+	int dir = sys_openat2(root, parent, O_PATH | O_DIRECTORY, 0, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+	if (dir < 0)
+		return;
+	unlinkat(dir, name ? name + 1 : path, 0);
+	close(dir);
 }
