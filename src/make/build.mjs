@@ -14,7 +14,6 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const dist = join(root, 'dist');
@@ -47,7 +46,7 @@ function buildInit() {
     '-ffunction-sections',
     '-fdata-sections',
   ];
-  const flags = ['-std=gnu17', '-Os', ...warnings, '-static', '-s', ...unneeded];
+  const flags = ['-std=gnu17', '-Oz', '-flto', ...warnings, '-static', '-s', ...unneeded];
   const link = ['-Wl,--gc-sections', '-Wl,-z,norelro', '-Wl,-z,noseparate-code', '-Wl,--build-id=none'];
   execFileSync('musl-gcc', [...flags, ...kernelHeaders, ...sources, ...link, '-o', join(fresh, 'init')], {
     stdio: 'inherit',
@@ -55,6 +54,9 @@ function buildInit() {
 }
 
 async function buildCommands() {
+  const { build } = await import('esbuild').catch((cause) => {
+    throw new Error('esbuild is not there: run npm ci first', { cause });
+  });
   await build({
     absWorkingDir: root,
     entryPoints: [...doors, ...commands].map((name) => ({ in: `src/${name}.ts`, out: name })),
