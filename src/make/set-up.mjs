@@ -138,7 +138,7 @@ export function npmReason(output) {
  */
 export function networkHint(output) {
   const signs =
-    /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ENETUNREACH|ETIMEDOUT|Could not (resolve|connect)|Temporary failure/;
+    /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ENETUNREACH|ETIMEDOUT|Could not (resolve|connect)|Temporary failure|network connectivity/;
   return signs.test(output) ? ': is there a network?' : '';
 }
 
