@@ -149,6 +149,7 @@ static pid_t clone_into(int cgroup)
 		int procs = openat(cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
 		if (procs < 0 || !write_all(procs, "0", 1))
 			_exit(complain(ENTER_PREFIX "cannot join the control group", NULL, errno));
+		close(procs);
 	}
 	return pid;
 }
@@ -166,7 +167,7 @@ static int start_inside(struct enter_options *o, struct start *start)
 	relay_starter(pid);
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	if (pid < 0)
-		return refuse(o, "cannot start a process", start->cgroup >= 0 ? "in its control group" : NULL, err);
+		return refuse(o, o->cgroup ? "cannot start a process in" : "cannot start a process", o->cgroup, err);
 	for (int i = 0; i < 5; i++)
 		close(start->fds[i]);
 	return 0;

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
 import { expect } from 'chai';
-import { eventually, useSandbox } from '../helpers/namespaces.js';
+import { eventually, PROJECT, useSandbox } from '../helpers/namespaces.js';
 import { AtTerminal, bootCopy } from '../helpers/overlay-go.js';
 
 describe('overlay-go in a pipe', () => {
@@ -92,6 +93,14 @@ describe('overlay-go in a pipe', () => {
       running.kill(`SIG${signal}`);
       expect(await running.completed()).to.include({ code: 9, stdout: 'ready\ngot\n' });
     });
+
+  it('is a lost connection for its command when it is killed', async () => {
+    const script = 'trap "echo hup; exit" HUP; echo ready; while :; do sleep 0.05; done';
+    const running = sandbox().spawn(['overlay-go', 'copy', 'sh', '-c', script]);
+    await eventually('ready', () => running.stdout.includes('ready'));
+    running.kill('SIGKILL');
+    expect(await running.completed()).to.include({ signal: 'SIGKILL', stdout: 'ready\nhup\n' });
+  });
 
   it('passes on one SIGINT for one ^C, when only its output is a pipe', async () => {
     const script = 'trap "n=x\\$n" INT; echo ready; for i in 1 2 3 4 5 6; do sleep 0.1; done; echo "<\\$n>"';
@@ -239,6 +248,24 @@ describe('overlay-go in a pipe', () => {
       'overlay-go: copy: is starting (services), and its pid 1 has not executed its reaper yet: ' +
         'try again when overlay-boot has ended, or see /var/log/overlay-boot/copy.log\n',
     );
+  });
+
+  it('ends with the subhost', async () => {
+    await bootCopy(sandbox(), 'short');
+    const running = sandbox().spawn(['overlay-go', 'short', 'sh', '-c', 'echo ready; exec sleep 60']);
+    await eventually('ready', () => running.stdout.includes('ready'));
+    await sandbox().sh('overlay-stop --kill short');
+    expect((await running.completed(10_000)).code).to.be.oneOf([137, 143]);
+  }).timeout(30_000);
+
+  it('enters no other process that has the pid of pid 1', async () => {
+    const init = ['enter', '--name', 'copy', '--pid', '1', '--start', '1', '--', 'id'];
+    const { code, stdout, stderr } = await sandbox().run([join(PROJECT, 'dist/init'), ...init]);
+    expect([code, stdout, stderr]).to.deep.equal([
+      1,
+      '',
+      'overlay-go: copy: its pid 1 is gone: it has just ended\n',
+    ]);
   });
 
   it('starts in the directory it is told', async () => {
