@@ -23,6 +23,13 @@ describe('overlay-go in a pipe', () => {
     expect(row).to.include({ name: 'copy', state: 'running', conf: '/opt/subhost/copy/copy.conf' });
   });
 
+  it('lists for anyone, and enters for root only', async () => {
+    const asNobody = ['setpriv', '--reuid=65534', '--clear-groups', 'overlay-go'];
+    expect((await sandbox().run(asNobody)).stdout).to.match(/^copy /);
+    const { code, stderr } = await sandbox().run([...asNobody, 'copy', 'true']);
+    expect([code, stderr]).to.deep.equal([1, 'overlay-go: copy: entering a subhost: must be root\n']);
+  });
+
   it('passes random bytes through unchanged', async () => {
     const bytes = randomBytes(1 << 20);
     const { stdoutBytes, code } = await go(['copy', 'cat'], bytes);
