@@ -62,7 +62,10 @@ export function parseCommandLine(command: Command, argv: readonly string[]): Arg
   const options = Object.fromEntries(
     specs.map((spec) => [
       spec.name,
-      { type: spec.value ? ('string' as const) : ('boolean' as const), ...(spec.short && { short: spec.short }) },
+      {
+        type: spec.value ? ('string' as const) : ('boolean' as const),
+        ...(spec.short && { short: spec.short }),
+      },
     ]),
   );
   try {
@@ -75,7 +78,11 @@ export function parseCommandLine(command: Command, argv: readonly string[]): Arg
     };
   } catch (cause) {
     const why = cause instanceof Error ? (cause.message.split('. ')[0] ?? '') : String(cause);
-    throw new UserError({ what: why.charAt(0).toLowerCase() + why.slice(1), todo: `see ${command.name} --help`, cause });
+    throw new UserError({
+      what: why.charAt(0).toLowerCase() + why.slice(1),
+      todo: `see ${command.name} --help`,
+      cause,
+    });
   }
 }
 

@@ -13,7 +13,10 @@ export function secondsOption(args: Arguments, name: string): number | undefined
   const text = args.value(name);
   if (text === undefined) return undefined;
   if (!/^\d{1,7}(\.\d{1,3})?$/.test(text))
-    throw new UserError({ what: `--${name} "${text}" is no number of seconds`, todo: 'write 0 or more, 0 for no limit' });
+    throw new UserError({
+      what: `--${name} "${text}" is no number of seconds`,
+      todo: 'write 0 or more, 0 for no limit',
+    });
   return Math.round(Number(text) * 1000);
 }
 

@@ -4,17 +4,17 @@ import { checkPaths } from '../config/check.js';
 import { describeConfig, describeUnevaluated } from '../config/describe.js';
 import { listedSubhosts } from '../config/listed.js';
 import { resolveWhole, variablesFromCommands } from '../config/resolve.js';
-import { loadSettings, type Settings, SETTINGS_DIRECTORY } from '../config/settings.js';
+import { loadSettings, SETTINGS_DIRECTORY, type Settings } from '../config/settings.js';
 import { readSubhostsList } from '../config/subhosts-list.js';
 import { readTrusted } from '../config/trust.js';
 import { EXIT, Failure, throwAll, UserError } from '../errors.js';
 import { type Booted, type BootHost, boot } from '../launch/boot.js';
 import { cgroupMount } from '../launch/cables.js';
 import { runValueCommand } from '../launch/host-commands.js';
-import { stackOf } from '../launch/read-stack.js';
-import { stop } from '../launch/stop.js';
 import { type Ended, Launcher } from '../launch/launcher.js';
 import { checkLimits } from '../launch/limits.js';
+import { stackOf } from '../launch/read-stack.js';
+import { stop } from '../launch/stop.js';
 import type { RouteSocket } from '../net/rtnetlink.js';
 import { bootPlan } from '../plan/boot-plan.js';
 import { printPlan } from '../plan/print.js';
@@ -44,6 +44,7 @@ const command: Command = {
     { name: 'timeout', value: 'SECONDS', help: 'limit for each boot in all (default 120, 0: none)' },
   ],
   async main(args, terminal) {
+    checkUsage(args);
     // First of all, since it starts while the rest is loaded and read.
     const booting = !args.has('check') && !args.has('plan');
     if (booting) requireRoot(terminal);
@@ -59,14 +60,26 @@ const command: Command = {
   },
 };
 
+/** An option that would mean nothing is refused: who writes --no-eval wants no command run. */
+function checkUsage(args: Arguments): void {
+  const describing = ['check', 'plan'].filter((name) => args.has(name));
+  const todo = 'see overlay-boot --help';
+  if (describing.length > 1) throw new UserError({ what: '--check and --plan exclude each other', todo });
+  for (const name of ['no-eval', 'json'])
+    if (describing.length === 0 && args.has(name))
+      throw new UserError({ what: `--${name} needs --check or --plan`, todo });
+  if (args.has('foreground') && (args.has('all') || args.positionals.length > 1))
+    throw new UserError({ what: '--foreground takes one CONF', todo });
+}
+
 /** The confs that the command line names, in its order, each once. */
 function confsOf(args: Arguments, settings: Settings): string[] {
   const todo = 'see overlay-boot --help';
-  if (args.has('all') && args.positionals.length > 0) throw new UserError({ what: '--all takes no CONF', todo });
+  if (args.has('all') && args.positionals.length > 0)
+    throw new UserError({ what: '--all takes no CONF', todo });
   if (args.has('all')) return readSubhostsList(settings.subhosts);
   if (args.positionals.length === 0) throw new UserError({ what: 'no CONF given', todo });
   if (args.has('listed')) return args.positionals.map((name) => listedConf(name, settings));
-  if (args.has('foreground') && args.positionals.length > 1) throw new UserError({ what: '--foreground takes one CONF', todo });
   return [...new Set(args.positionals)];
 }
 
@@ -80,7 +93,12 @@ function listedConf(name: string, { subhosts }: Settings): string {
 
 // ---- --check and --plan ----
 
-async function describeAll(confs: readonly string[], args: Arguments, terminal: Terminal, settings: Settings): Promise<number> {
+async function describeAll(
+  confs: readonly string[],
+  args: Arguments,
+  terminal: Terminal,
+  settings: Settings,
+): Promise<number> {
   const described: unknown[] = [];
   const errors: Error[] = [];
   for (const conf of confs) {
@@ -94,28 +112,47 @@ async function describeAll(confs: readonly string[], args: Arguments, terminal: 
   throwAll(errors);
   const values = described.length === 1 ? described[0] : described;
   if (args.has('json')) terminal.print(JSON.stringify(values, null, 2));
-  else if (args.has('plan') || args.has('no-eval')) for (const text of described) terminal.print(String(text));
+  else if (args.has('plan') || args.has('no-eval'))
+    for (const text of described) terminal.print(String(text));
   return EXIT.ok;
 }
 
 /** What is printed of one conf: JSON values with --json, else text. */
-async function describe(file: string, args: Arguments, terminal: Terminal, settings: Settings): Promise<unknown> {
+async function describe(
+  file: string,
+  args: Arguments,
+  terminal: Terminal,
+  settings: Settings,
+): Promise<unknown> {
   const { path: conf, text } = readTrusted(file);
   const parsed = parseAssignments(text, conf);
   for (const warning of parsed.warnings) terminal.warn(warning);
   const json = args.has('json');
   if (args.has('no-eval')) {
     const shown = await describeUnevaluated(parsed, conf, settings);
-    return json ? shown : Object.entries(shown).map(([name, value]) => `${name}=${asLine(value)}`).join('\n');
+    return json
+      ? shown
+      : Object.entries(shown)
+          .map(([name, value]) => `${name}=${asLine(value)}`)
+          .join('\n');
   }
   const action = args.has('plan') ? 'plan' : 'check';
   const config = await resolveWhole(parsed, conf, settings, (request) =>
-    runValueCommand(request, { CONFIG: conf, ACTION: action }, { binDir: binDirectory(), timeoutMs: settings.bootTimeoutMs }),
+    runValueCommand(
+      request,
+      { CONFIG: conf, ACTION: action },
+      { binDir: binDirectory(), timeoutMs: settings.bootTimeoutMs },
+    ),
   );
   throwAll(checkPaths(config, variablesFromCommands(parsed), { logDir: settings.logDir }));
   checkLimits(conf, config.limits, cgroupMount());
   if (action === 'check') return describeConfig(config);
-  const plan = bootPlan(config, { rootKind: rootKind(config), stack: stackOf(config), initProgram: initProgram(), netnsDir: NETNS_DIR });
+  const plan = bootPlan(config, {
+    rootKind: rootKind(config),
+    stack: stackOf(config),
+    initProgram: initProgram(),
+    netnsDir: NETNS_DIR,
+  });
   return json ? plan : printPlan(plan);
 }
 
@@ -132,7 +169,8 @@ async function bootAll(
   makeRunDirectory(settings.runDir);
   const host = bootHost(settings, launcher, terminal);
   const interrupted = new AbortController();
-  const onSignal = (signal: NodeJS.Signals): void => interrupted.abort(new Failure({ what: `interrupted by ${signal}` }));
+  const onSignal = (signal: NodeJS.Signals): void =>
+    interrupted.abort(new Failure({ what: `interrupted by ${signal}` }));
   const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
   for (const signal of signals) process.on(signal, onSignal);
   const foreground = args.has('foreground');
@@ -153,7 +191,8 @@ async function bootAll(
     await host.closeRoute();
     throwAll(results.flatMap((result) => (result.status === 'rejected' ? [asError(result.reason)] : [])));
     const [first] = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
-    if (foreground && first?.ended) return await stayUntilEnd(first.name, first.ended, { settings, terminal, signals });
+    if (foreground && first?.ended)
+      return await stayUntilEnd(first.name, first.ended, { settings, terminal, signals });
   } finally {
     for (const signal of signals) process.off(signal, onSignal);
   }
@@ -164,14 +203,26 @@ async function bootAll(
 async function stayUntilEnd(
   name: string,
   ended: Promise<Ended>,
-  { settings, terminal, signals }: { settings: Settings; terminal: Terminal; signals: readonly NodeJS.Signals[] },
+  {
+    settings,
+    terminal,
+    signals,
+  }: { settings: Settings; terminal: Terminal; signals: readonly NodeJS.Signals[] },
 ): Promise<number> {
   const { runDir, serviceTimeoutMs, graceMs } = settings;
   let stopping = false;
   const onSignal = (): void => {
     if (stopping) return;
     stopping = true;
-    const request = { runDir, name, initProgram: initProgram(), kill: false, serviceTimeoutMs, graceMs, warn: terminal.warn };
+    const request = {
+      runDir,
+      name,
+      initProgram: initProgram(),
+      kill: false,
+      serviceTimeoutMs,
+      graceMs,
+      warn: terminal.warn,
+    };
     stop(request).catch((error: unknown) => terminal.warn(asError(error).message));
   };
   for (const signal of signals) process.on(signal, onSignal);
@@ -192,7 +243,11 @@ function tell({ name, outcome, degraded }: Booted, terminal: Terminal): void {
   else terminal.print(`${name}: running, degraded: ${degraded.join(', ')} failed to start`);
 }
 
-function bootHost(settings: Settings, launcher: Launcher, terminal: Terminal): BootHost & { closeRoute(): Promise<void> } {
+function bootHost(
+  settings: Settings,
+  launcher: Launcher,
+  terminal: Terminal,
+): BootHost & { closeRoute(): Promise<void> } {
   let socket: Promise<RouteSocket> | undefined;
   const open = async (): Promise<RouteSocket> => {
     const { RouteSocket } = await import('../net/rtnetlink.js');

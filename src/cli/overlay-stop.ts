@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { parseAssignments } from '../config/assignments.js';
 import { listedSubhosts } from '../config/listed.js';
 import { identify } from '../config/resolve.js';
-import { loadSettings, type Settings, SETTINGS_DIRECTORY } from '../config/settings.js';
+import { loadSettings, SETTINGS_DIRECTORY, type Settings } from '../config/settings.js';
 import { readTrusted } from '../config/trust.js';
 import { isSubhostName } from '../config/values.js';
 import { EXIT, throwAll, UserError } from '../errors.js';
@@ -50,13 +50,15 @@ async function stopOne(name: string, args: Arguments, settings: Settings, termin
     warn: terminal.warn,
   });
   if (outcome === 'not running') terminal.print(`${name}: not running`);
-  else if (outcome === 'killed' && !args.has('kill')) terminal.print(`${name}: stopped, by SIGKILL after the grace period`);
+  else if (outcome === 'killed' && !args.has('kill'))
+    terminal.print(`${name}: stopped, by SIGKILL after the grace period`);
   else terminal.print(`${name}: stopped`);
 }
 
 async function namesOf(args: Arguments, settings: Settings, terminal: Terminal): Promise<string[]> {
   const todo = 'see overlay-stop --help';
-  if (args.has('all') && args.positionals.length > 0) throw new UserError({ what: '--all takes no CONF or NAME', todo });
+  if (args.has('all') && args.positionals.length > 0)
+    throw new UserError({ what: '--all takes no CONF or NAME', todo });
   if (args.has('all')) return everyName(settings);
   if (args.positionals.length === 0) throw new UserError({ what: 'no CONF or NAME given', todo });
   const names: string[] = [];
@@ -86,9 +88,13 @@ function listedNames(subhosts: string): string[] {
 
 /** An argument with `/` or ending in `.conf` is a file, else a name. */
 async function nameOf(argument: string, settings: Settings, terminal: Terminal): Promise<string> {
-  if (argument.includes('/') || argument.endsWith('.conf')) return nameFromConf(resolve(terminal.cwd, argument), settings);
+  if (argument.includes('/') || argument.endsWith('.conf'))
+    return nameFromConf(resolve(terminal.cwd, argument), settings);
   if (isSubhostName(argument)) return argument;
-  throw new UserError({ what: `"${argument}" is no name of a subhost`, todo: 'a conf file ends in .conf or has a / in its path' });
+  throw new UserError({
+    what: `"${argument}" is no name of a subhost`,
+    todo: 'a conf file ends in .conf or has a / in its path',
+  });
 }
 
 /** The conf only gives the name; a subhost that was booted from it is found even when the conf is gone. */

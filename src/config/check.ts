@@ -48,9 +48,10 @@ export function checkPaths(
   const check: Check = {
     config,
     // A lower layer from a command is an image as a rule; for the other two an overlay asks the most.
-    kind: rooted ? rootKind(config) : 'overlay',
+    kind: rooted || config.stack ? rootKind(config) : 'overlay',
     // For a subhost whose root is the host's everything is in UPPER, and nothing is left to protect.
-    upper: looked('UPPER') && realPath(config.upper) !== '/' ? realPath(config.upper) : undefined,
+    upper:
+      !config.stack && looked('UPPER') && realPath(config.upper) !== '/' ? realPath(config.upper) : undefined,
     looked,
     options,
     mistake: (variable, what, todo) => new UserError({ what: `${config.conf}: ${variable}: ${what}`, todo }),
@@ -73,14 +74,16 @@ function directoryMistakes(check: Check): Error[] {
   const own: (readonly [string, string, string])[] = [
     ['BASE', config.base, 'make it'],
     ['LIVE', config.live, MKDIR],
-    ['UPPER', config.upper, MKDIR],
+    ...(kind === 'stack' ? [] : [['UPPER', config.upper, MKDIR] as const]),
     ...(kind === 'overlay' && looked('UPPER') ? [['WORK', config.work, MKDIR] as const] : []),
   ];
   const directories = own.filter(([variable]) => looked(variable));
   const lower = kind === 'overlay' && looked('LOWER') ? config.lower : [];
+  const stack = config.stack?.kind === 'mstack' && looked('STACK') ? [config.stack.path] : [];
   return [
     ...directories.flatMap(([variable, path, todo]) => pathMistakes(check, { variable, path, todo })),
     ...lower.flatMap((path) => pathMistakes(check, { variable: 'LOWER', path, image: true })),
+    ...stack.flatMap((path) => pathMistakes(check, { variable: 'STACK', path })),
   ];
 }
 

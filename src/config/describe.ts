@@ -30,7 +30,7 @@ export function describeConfig(config: SubhostConfig): Description {
     UPPER: config.upper,
     WORK: config.work,
     LOWER: config.lower.join(':'),
-    STACK: null,
+    STACK: config.stack ? (config.stack.kind === 'mstack' ? config.stack.path : config.stack.name) : null,
     START: config.start,
     INIT: hookText(config.init),
     PREMOUNT: hookText(config.premount),

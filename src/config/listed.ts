@@ -16,7 +16,10 @@ export interface ListedSubhost {
  * @throws UserError when the list itself cannot be read
  */
 export function listedSubhosts(file: string): ListedSubhost[] {
-  return readSubhostsList(file).map((conf) => ({ name: literalName(conf) ?? basename(conf).replace(/\.conf$/, ''), conf }));
+  return readSubhostsList(file).map((conf) => ({
+    name: literalName(conf) ?? basename(conf).replace(/\.conf$/, ''),
+    conf,
+  }));
 }
 
 function literalName(conf: string): string | undefined {

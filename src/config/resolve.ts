@@ -4,7 +4,7 @@ import { ErrorList, type Place, throwAll, UserError } from '../errors.js';
 import { parseCables } from '../net/cable.js';
 import type { Assignment, ParsedConf } from './assignments.js';
 import type { Settings } from './settings.js';
-import type { Identity, Limits, SubhostConfig } from './subhost-config.js';
+import type { Identity, Limits, StackSpec, SubhostConfig } from './subhost-config.js';
 import {
   absolutePath,
   isSubhostName,
@@ -18,6 +18,7 @@ import {
   parseRamSize,
   parseServices,
   parseShare,
+  parseStack,
   type Source,
 } from './values.js';
 import { VARIABLE_NAMES, type VariableName, variableOf } from './variables.js';
@@ -96,7 +97,7 @@ export async function resolveConfig(
 }
 
 /** Read otherwise: by identify(), several times, or not at all. */
-const notFound: ReadonlySet<VariableName> = new Set<VariableName>(['NAME', 'BASE', 'SHARE', 'STACK']);
+const notFound: ReadonlySet<VariableName> = new Set<VariableName>(['NAME', 'BASE', 'SHARE']);
 
 /**
  * As resolveConfig(), with no command run: a variable that has one gets its default. For what is checked before
@@ -193,7 +194,7 @@ function interpret(
     upper: path('UPPER'),
     work: path('WORK'),
     lower: () => value('LOWER', (text, source) => parseLayers(text, base, source)) ?? [],
-    stack: () => refuseStack(parsed),
+    stack: () => stackOf(found, base),
     start: () => value('START', parseServices) ?? [],
     init: hook('INIT'),
     premount: hook('PREMOUNT'),
@@ -211,20 +212,24 @@ function interpret(
     cpuMaxPercent: () => value('CPU_MAX', parsePercent),
     pidsMax: () => value('PIDS_MAX', parseCount),
   });
-  const { stack: _refused, memoryMaxBytes, cpuMaxPercent, pidsMax, ...rest } = read;
+  const { memoryMaxBytes, cpuMaxPercent, pidsMax, ...rest } = read;
   const limits: Limits = withoutUndefined({ memoryMaxBytes, cpuMaxPercent, pidsMax });
-  return { ...identity, ...withoutUndefined(rest), startIsDefault: !found.has('START'), limits };
+  const own = read.stack ? { ...rest, upper: '', work: '', lower: [] } : rest;
+  return { ...identity, ...withoutUndefined(own), startIsDefault: !found.has('START'), limits };
 }
 
-function refuseStack(parsed: ParsedConf): void {
-  const stack = parsed.assignments.find((one) => one.name === 'STACK' && (one.command || one.value !== ''));
-  if (!stack) return;
-  const todo = 'give the root by LOWER, UPPER and WORK';
-  throw new UserError({
-    at: placeOf(stack),
-    what: 'STACK: mount stacks, points and wafers cannot be booted yet',
-    todo,
-  });
+/** STACK is the whole root: what else would make one beside it is a mistake. */
+function stackOf(found: ReadonlyMap<VariableName, Found>, base: string): StackSpec | undefined {
+  const given = found.get('STACK');
+  if (!given) return undefined;
+  const others = (['LOWER', 'UPPER', 'WORK'] as const).filter((name) => found.has(name));
+  if (others.length > 0)
+    throw new UserError({
+      at: given.at,
+      what: `STACK is the whole root, and ${others.join(', ')} is given too`,
+      todo: 'leave one out',
+    });
+  return parseStack(textOf('STACK', given), base, { variable: 'STACK', at: given.at });
 }
 
 function sharesOf(parsed: ParsedConf, base: string): SubhostConfig['shares'] {

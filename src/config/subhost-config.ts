@@ -31,6 +31,14 @@ export interface Identity {
   readonly base: string;
 }
 
+/**
+ * STACK: what the whole root is. A path of a `.mstack` directory, or the name of a point or wafer, which is
+ * looked for when the root is read.
+ */
+export type StackSpec =
+  | { readonly kind: 'mstack'; readonly path: string }
+  | { readonly kind: 'named'; readonly name: string };
+
 /** Limits of section 5; undefined is no limit. */
 export interface Limits {
   readonly memoryMaxBytes?: number;
@@ -43,8 +51,10 @@ export interface SubhostConfig extends Identity {
   readonly live: string;
   readonly upper: string;
   readonly work: string;
-  /** Lower layers, the top first; one element for a plain directory. */
+  /** Lower layers, the top first: directories, disk images; or one `.mstack` directory. */
   readonly lower: readonly string[];
+  /** Takes the place of LOWER, UPPER and WORK. */
+  readonly stack?: StackSpec;
   readonly cables: readonly CableSpec[];
   /** START's services in order. */
   readonly start: readonly string[];

@@ -4,7 +4,7 @@ import { type Place, quoted, throwAll, UserError } from '../errors.js';
 import { words } from './assignments.js';
 import { CAPABILITIES, DEFAULT_CAPABILITIES } from './capabilities.js';
 import { nearest } from './nearest.js';
-import type { HookSpec, ShareSpec } from './subhost-config.js';
+import type { HookSpec, ShareSpec, StackSpec } from './subhost-config.js';
 
 /** Where a value comes from, for messages. */
 export interface Source {
@@ -41,6 +41,22 @@ export function absolutePath(text: string, base: string, source: Source): string
   return path;
 }
 
+/** A directory that describes a mount stack has a name that ends so, systemd.mstack(7). */
+export const isMstack = (path: string): boolean => path.endsWith('.mstack');
+
+/** STACK: a path where it has a `/` or ends in `.mstack`, else the name of a point or wafer. */
+export function parseStack(text: string, base: string, source: Source): StackSpec {
+  if (!text.includes('/') && !isMstack(text)) return { kind: 'named', name: text };
+  const path = absolutePath(text, base, source);
+  if (!isMstack(path))
+    throw mistake(
+      source,
+      `${path} is no .mstack directory`,
+      'a stack by path has a name that ends in .mstack',
+    );
+  return { kind: 'mstack', path };
+}
+
 /** LOWER: the layers, the top first. */
 export function parseLayers(text: string, base: string, source: Source): string[] {
   const parts = text.split(':');
@@ -49,12 +65,12 @@ export function parseLayers(text: string, base: string, source: Source): string[
   const layers = parts.map((part) => absolutePath(part, base, source));
   const twice = layers.find((layer, index) => layers.indexOf(layer) !== index);
   if (twice !== undefined) throw mistake(source, `layer ${twice} is given twice`, 'leave one of them out');
-  const stack = layers.find((layer) => layer.endsWith('.mstack'));
-  if (stack !== undefined)
+  const stack = layers.find(isMstack);
+  if (stack !== undefined && layers.length > 1)
     throw mistake(
       source,
-      `${stack}: mount stacks cannot be booted yet`,
-      'give the layers as directories, separated by ":"',
+      `${stack}: a .mstack directory is the whole of LOWER`,
+      'name it alone, or its layers',
     );
   return layers;
 }

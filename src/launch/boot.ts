@@ -3,7 +3,13 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type ParsedConf, parseAssignments } from '../config/assignments.js';
 import { checkPaths } from '../config/check.js';
-import { type CommandRequest, identify, resolveConfig, resolveLiterals, variablesFromCommands } from '../config/resolve.js';
+import {
+  type CommandRequest,
+  identify,
+  resolveConfig,
+  resolveLiterals,
+  variablesFromCommands,
+} from '../config/resolve.js';
 import type { Settings } from '../config/settings.js';
 import type { Identity, SubhostConfig } from '../config/subhost-config.js';
 import { readTrusted } from '../config/trust.js';
@@ -18,7 +24,7 @@ import { readState, stateDirectory, writePidFile, writeState } from '../state/st
 import type { SubhostState } from '../state/subhost-state.js';
 import { isAlive } from '../sys/process-stat.js';
 import { checkNetnsName, checkWiring, makeCables } from './cables.js';
-import { checkScript, type CommandContext, runHook, runValueCommand } from './host-commands.js';
+import { type CommandContext, checkScript, runHook, runValueCommand } from './host-commands.js';
 import { type Ended, KeeperLost, type KeeperSession, type Launcher } from './launcher.js';
 import { applyLimits, checkLimits } from './limits.js';
 import { stackOf } from './read-stack.js';
@@ -81,7 +87,9 @@ export async function boot(host: BootHost, request: BootRequest): Promise<Booted
   const parsed = parseAssignments(text, conf);
   for (const warning of parsed.warnings) request.warn(warning);
   const outside = { binDir: host.binDir, timeoutMs: request.timeoutMs };
-  const identity = await identify(parsed, conf, (command) => runValueCommand(command, { CONFIG: conf, ACTION: 'overlay-boot' }, outside));
+  const identity = await identify(parsed, conf, (command) =>
+    runValueCommand(command, { CONFIG: conf, ACTION: 'overlay-boot' }, outside),
+  );
   const commands = variablesFromCommands(parsed);
   const early = resolveLiterals(parsed, identity, host.settings);
   if (request.mkdir) makeDirectories(early, commands);
@@ -101,14 +109,19 @@ function makeDirectories(config: SubhostConfig, commands: ReadonlySet<string>): 
     ['WORK', config.work],
     ['LOG', dirname(config.log)],
   ];
-  for (const [variable, path] of wanted) if (!commands.has(variable)) mkdirSync(path, { recursive: true });
+  for (const [variable, path] of wanted)
+    if (path && !commands.has(variable)) mkdirSync(path, { recursive: true });
 }
 
 /**
  * The lock with its session, or nothing when the subhost runs already from this conf.
  * @throws Failure when it runs from another conf, or when a boot of somebody else fails to end in time
  */
-async function lockOrRunning(host: BootHost, request: BootRequest, { name, conf }: Identity): Promise<KeeperSession | undefined> {
+async function lockOrRunning(
+  host: BootHost,
+  request: BootRequest,
+  { name, conf }: Identity,
+): Promise<KeeperSession | undefined> {
   const { runDir } = host.settings;
   const deadline = request.timeoutMs ? Date.now() + request.timeoutMs : Number.POSITIVE_INFINITY;
   const stateDir = stateDirectory(runDir, name);
@@ -123,14 +136,22 @@ async function lockOrRunning(host: BootHost, request: BootRequest, { name, conf 
     const state = await settledState(runDir, name, deadline, request.signal);
     if (!state) continue; // it has ended meanwhile
     if (state.conf !== conf)
-      throw new Failure({ what: `${name} runs already, from another conf: ${state.conf}`, todo: `overlay-stop ${name}, or choose another NAME` });
+      throw new Failure({
+        what: `${name} runs already, from another conf: ${state.conf}`,
+        todo: `overlay-stop ${name}, or choose another NAME`,
+      });
     return undefined;
   }
   throw new Failure({ what: `${name}: another boot or stop of it does not come to an end` });
 }
 
 /** Waits while somebody else boots or stops it: the record of the running subhost, or nothing once it is gone. */
-async function settledState(runDir: string, name: string, deadline: number, signal: AbortSignal): Promise<SubhostState | undefined> {
+async function settledState(
+  runDir: string,
+  name: string,
+  deadline: number,
+  signal: AbortSignal,
+): Promise<SubhostState | undefined> {
   while (Date.now() < deadline) {
     signal.throwIfAborted();
     const state = readState(runDir, name);
@@ -157,7 +178,15 @@ class Boot {
     this.#stateDir = stateDirectory(host.settings.runDir, name);
     session.onReport = (service) => this.#degraded.push(service);
     this.#state = {
-      ...{ version: 1, name, conf, phase: 'starting', step: 'lock', bootId: host.bootId, startedAtMs: Date.now() },
+      ...{
+        version: 1,
+        name,
+        conf,
+        phase: 'starting',
+        step: 'lock',
+        bootId: host.bootId,
+        startedAtMs: Date.now(),
+      },
       ...{ base, live: '', upper: '', lower: [], log: '', netns: join(host.netnsDir, name) },
       ...(session.cgroup && { cgroup: session.cgroup }),
       ...{ cables: [], ifup: [], shares: [], start: [], degraded: [] },
@@ -165,7 +194,9 @@ class Boot {
   }
 
   async run(parsed: ParsedConf, early: SubhostConfig, commands: ReadonlySet<string>): Promise<Booted> {
-    const timer = this.#request.timeoutMs ? setTimeout(() => this.#timeOut(), this.#request.timeoutMs) : undefined;
+    const timer = this.#request.timeoutMs
+      ? setTimeout(() => this.#timeOut(), this.#request.timeoutMs)
+      : undefined;
     const onAbort = (): void => this.#interrupt(this.#request.signal.reason);
     this.#request.signal.addEventListener('abort', onAbort);
     try {
@@ -225,9 +256,20 @@ class Boot {
   }
 
   async #makeNamespaces(config: SubhostConfig): Promise<void> {
-    const { live, upper, lower, log, cables, start, caps } = config;
+    const { live, upper, lower, log, cables, start, startIsDefault, caps } = config;
     const shares = config.shares.map((share) => ({ ...share, readOnly: false }));
-    this.#record({ step: 'namespaces', live, upper, lower, log, cables, shares, start, ...(caps && { caps }) });
+    this.#record({
+      step: 'namespaces',
+      live,
+      upper,
+      lower,
+      log,
+      cables,
+      shares,
+      start,
+      startIsDefault,
+      ...(caps && { caps }),
+    });
     this.#armUndo();
     this.#session.request('CLONE', this.#state.netns);
     const { strings } = await this.#session.expect('CLONED');
@@ -246,23 +288,31 @@ class Boot {
     const { conf, name, base } = this.#state;
     this.#record({ step: 'commands' });
     const environment = { CONFIG: conf, NAME: name, ACTION: 'overlay-boot' };
-    const config = await resolveConfig(parsed, { conf, name, base }, this.#host.settings, (command: CommandRequest) =>
-      runValueCommand(command, environment, this.#commandContext()),
+    const config = await resolveConfig(
+      parsed,
+      { conf, name, base },
+      this.#host.settings,
+      (command: CommandRequest) => runValueCommand(command, environment, this.#commandContext()),
     );
     if (this.#request.mkdir) makeDirectories(config, new Set());
     throwAll(checkPaths(config, commands, { logDir: this.#host.settings.logDir }));
     checkLimits(conf, config.limits, this.#host.cgroupMount);
-    if (commands.has('CABLES')) await checkWiring(await this.#host.route(), { ...config, netns: this.#state.netns }, new Set());
-    const { live, upper, lower, log, cables, start, caps } = config;
+    if (commands.has('CABLES'))
+      await checkWiring(await this.#host.route(), { ...config, netns: this.#state.netns }, new Set());
+    const { live, upper, lower, log, cables, start, startIsDefault, caps } = config;
     const shares = config.shares.map((share) => ({ ...share, readOnly: false }));
-    this.#record({ live, upper, lower, log, cables, shares, start, ...(caps && { caps }) });
+    this.#record({ live, upper, lower, log, cables, shares, start, startIsDefault, ...(caps && { caps }) });
     this.#armUndo();
     if (this.#state.cgroup) applyLimits(config.limits, this.#host.cgroupMount, this.#state.cgroup);
     return config;
   }
 
   #commandContext(): CommandContext {
-    return { insidePid: this.#state.init?.pid, binDir: this.#host.binDir, timeoutMs: this.#request.timeoutMs };
+    return {
+      insidePid: this.#state.init?.pid,
+      binDir: this.#host.binDir,
+      timeoutMs: this.#request.timeoutMs,
+    };
   }
 
   #facts(config: SubhostConfig): Parameters<typeof bootPlan>[1] {
@@ -308,7 +358,10 @@ class Boot {
         return;
       case 'hook':
         this.#record({ step: stage.hook.name });
-        await runHook(stage.hook, this.#hookEnvironment(plan), { ...this.#commandContext(), cwd: this.#state.base });
+        await runHook(stage.hook, this.#hookEnvironment(plan), {
+          ...this.#commandContext(),
+          cwd: this.#state.base,
+        });
         return;
       case 'start':
         await this.#start(stage, plan);
@@ -343,7 +396,10 @@ class Boot {
 
   #timeOut(): void {
     this.#interrupt(
-      new Failure({ what: `not ready within ${this.#request.timeoutMs / 1000} s`, todo: `it was at: ${this.#state.step}` }),
+      new Failure({
+        what: `not ready within ${this.#request.timeoutMs / 1000} s`,
+        todo: `it was at: ${this.#state.step}`,
+      }),
     );
   }
 

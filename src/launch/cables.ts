@@ -1,10 +1,10 @@
 /** The cables of a subhost on the host: looked at before, made once its network namespace is there. */
 import { existsSync, readdirSync } from 'node:fs';
-import type { IfupInterface } from '../state/subhost-state.js';
 import { Failure, throwAll, UserError } from '../errors.js';
 import type { CableSpec } from '../net/cable.js';
 import type { RouteSocket } from '../net/rtnetlink.js';
 import { aliasOf } from '../plan/undo-ops.js';
+import type { IfupInterface } from '../state/subhost-state.js';
 
 /** What of a subhost the host's side of its network depends on. */
 export interface Wiring {
@@ -42,7 +42,9 @@ export async function checkWiring(
     const todo = `make it with "ip link add ${bridge} type bridge && ip link set ${bridge} up"`;
     if (!link) errors.push(new UserError({ what: `${conf}: CABLES: there is no bridge ${bridge}`, todo }));
     else if (link.kind !== 'bridge')
-      errors.push(new UserError({ what: `${conf}: CABLES: ${bridge} is no bridge`, todo: 'name a bridge, or none' }));
+      errors.push(
+        new UserError({ what: `${conf}: CABLES: ${bridge} is no bridge`, todo: 'name a bridge, or none' }),
+      );
   }
   throwAll(errors);
 }
@@ -77,17 +79,27 @@ export async function makeCables({ name, cables, conf }: Wiring, maker: CableMak
   const ifup = byIfup?.findProgram('ifup', maker.path);
   for (const cable of cables) {
     const { kind, host, bridge } = cable;
-    if (kind === 'veth') await route.createVeth({ host, inside: cable.inside, netnsPid: pid, mac: cable.mac });
+    if (kind === 'veth')
+      await route.createVeth({ host, inside: cable.inside, netnsPid: pid, mac: cable.mac });
     else if (bridge) await route.createVlan({ name: host, parent: cable.parent, vlanId: cable.vlanId });
-    if (kind === 'veth' || bridge) await route.configureHostEnd({ host, alias, bridge, up: bridge !== undefined || !ifup });
-    if (!bridge && byIfup && (ifup || kind === 'vlan')) await leaveToIfup(cable, conf, { ...maker, ...byIfup });
+    if (kind === 'veth' || bridge)
+      await route.configureHostEnd({ host, alias, bridge, up: bridge !== undefined || !ifup });
+    if (!bridge && byIfup && (ifup || kind === 'vlan'))
+      await leaveToIfup(cable, conf, { ...maker, ...byIfup });
   }
 }
 
 async function leaveToIfup(
   cable: CableSpec,
   conf: string,
-  { route, path, beforeIfup, withoutStanza, bringUp, findProgram }: CableMaker & typeof import('./ifupdown.js'),
+  {
+    route,
+    path,
+    beforeIfup,
+    withoutStanza,
+    bringUp,
+    findProgram,
+  }: CableMaker & typeof import('./ifupdown.js'),
 ): Promise<void> {
   const { host } = cable;
   beforeIfup({ interface: host, ifdown: findProgram('ifdown', path) ?? 'ifdown' });
@@ -95,7 +107,8 @@ async function leaveToIfup(
   if (outcome === 'up') return;
   withoutStanza(host);
   if (cable.kind === 'veth') return route.setUp(host);
-  const why = outcome === 'no-ifup' ? 'there is no ifup here' : `/etc/network/interfaces has no stanza for ${host}`;
+  const why =
+    outcome === 'no-ifup' ? 'there is no ifup here' : `/etc/network/interfaces has no stanza for ${host}`;
   throw new UserError({
     what: `${conf}: CABLES: VLAN ${host}: ${why}`,
     todo: `add "iface ${host} …" there, or write BRIDGE=.${cable.vlanId}`,
@@ -105,7 +118,9 @@ async function leaveToIfup(
 /** The v2 hierarchy's mount point, or '' where there is none: `unified` on a hybrid host. */
 export function cgroupMount(): string {
   const candidates = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'];
-  return candidates.find((path) => hasFile(path, 'cgroup.procs') && hasFile(path, 'cgroup.controllers')) ?? '';
+  return (
+    candidates.find((path) => hasFile(path, 'cgroup.procs') && hasFile(path, 'cgroup.controllers')) ?? ''
+  );
 }
 
 const hasFile = (directory: string, name: string): boolean => {

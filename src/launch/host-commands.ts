@@ -46,7 +46,11 @@ export async function runValueCommand(
     });
     const value = (stdout.split('\n')[0] ?? '').trim();
     if (value !== '') return value;
-    throw new UserError({ at, what: `${variable}: the command printed nothing: ${command}`, todo: 'its first line is the value' });
+    throw new UserError({
+      at,
+      what: `${variable}: the command printed nothing: ${command}`,
+      todo: 'its first line is the value',
+    });
   } catch (cause) {
     if (!(cause instanceof ProgramFailure)) throw cause;
     const wrote = cause.stderr.trim().split('\n').join(' | ');

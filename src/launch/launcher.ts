@@ -26,18 +26,26 @@ export class Launcher {
   readonly #reader = new FrameReader();
 
   constructor(initProgram: string) {
-    this.#process = spawn(initProgram, ['launch'], { stdio: ['ignore', 'ignore', 'inherit', 'pipe'], env: {}, detached: false });
+    this.#process = spawn(initProgram, ['launch'], {
+      stdio: ['ignore', 'ignore', 'inherit', 'pipe'],
+      env: {},
+      detached: false,
+    });
     this.#socket = this.#process.stdio[3] as Duplex;
     this.#socket.on('data', (bytes: Buffer) => this.#dispatch(bytes));
     this.#socket.on('error', () => this.#lost());
     this.#socket.on('close', () => this.#lost());
-    this.#process.on('error', (cause) => this.#lost(new Failure({ what: `cannot run ${initProgram}`, cause })));
+    this.#process.on('error', (cause) =>
+      this.#lost(new Failure({ what: `cannot run ${initProgram}`, cause })),
+    );
   }
 
   /** A session with a new keeper; its first request takes the lock of `stateDir`. */
   open(stateDir: string, name: string, cgroupMount: string): KeeperSession {
     const index = this.#sessions.length;
-    const session = new KeeperSession((type, strings) => this.#socket.write(encodeFrame({ index, type, strings })));
+    const session = new KeeperSession((type, strings) =>
+      this.#socket.write(encodeFrame({ index, type, strings })),
+    );
     this.#sessions.push(session);
     session.request('OPEN', stateDir, name, cgroupMount);
     return session;
@@ -85,14 +93,18 @@ export class KeeperSession {
    * The next event, which has to be one of `wanted`.
    * @throws Failure for the step that failed, KeeperLost when the keeper is gone
    */
-  async expect<T extends keyof typeof EVENT>(...wanted: readonly T[]): Promise<{ type: T; strings: readonly string[] }> {
+  async expect<T extends keyof typeof EVENT>(
+    ...wanted: readonly T[]
+  ): Promise<{ type: T; strings: readonly string[] }> {
     if (this.#interrupted) throw this.#interrupted;
     const frame = await this.#next();
     const type = wanted.find((name) => EVENT[name] === frame.type);
     if (type) return { type, strings: frame.strings };
     if (frame.type === EVENT.FAILED) throw stepFailure(frame.strings);
     if (frame.type === EVENT.ENDED) throw endedFailure(endOf(frame.strings));
-    throw new Failure({ what: `the keeper answered out of turn: event ${frame.type}, wanted ${wanted.join(' or ')}` });
+    throw new Failure({
+      what: `the keeper answered out of turn: event ${frame.type}, wanted ${wanted.join(' or ')}`,
+    });
   }
 
   /**

@@ -56,11 +56,12 @@ export function applyLimits(limits: Limits, mount: string, cgroup: string): void
   if (wanted.length === 0) return;
   const controllers = wanted.map(({ controller }) => `+${controller}`).join(' ');
   const lacking: string[] = [];
-  for (let at = dirname(cgroup); at.startsWith(mount) && !enabled(at, wanted); at = dirname(at)) lacking.unshift(at);
+  for (let at = dirname(cgroup); at.startsWith(mount) && !enabled(at, wanted); at = dirname(at))
+    lacking.unshift(at);
   // From the top: a group can only hand on what it was handed.
-  for (const at of lacking) write(join(at, 'cgroup.subtree_control'), controllers, `cannot turn on ${controllers}`);
-  for (const { variable, file, value } of wanted)
-    write(join(cgroup, file), value, `cannot set ${variable}`);
+  for (const at of lacking)
+    write(join(at, 'cgroup.subtree_control'), controllers, `cannot turn on ${controllers}`);
+  for (const { variable, file, value } of wanted) write(join(cgroup, file), value, `cannot set ${variable}`);
 }
 
 const enabled = (cgroup: string, wanted: readonly Limit[]): boolean => {

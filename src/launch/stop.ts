@@ -64,21 +64,35 @@ function readableState({ runDir, name, warn }: StopRequest): SubhostState | unde
 
 /** A lock without a record: a boot that has only begun, or that was killed before it made anything. */
 async function clearUnknown({ runDir, name, initProgram }: StopRequest): Promise<'not running'> {
-  await runStop(initProgram, name, ['state', stateDirectory(runDir, name)], stateDirectory(runDir, name), [0, 0, 0]);
+  await runStop(
+    initProgram,
+    name,
+    ['state', stateDirectory(runDir, name)],
+    stateDirectory(runDir, name),
+    [0, 0, 0],
+  );
   return 'not running';
 }
 
-async function stopServices(state: SubhostState, { initProgram, serviceTimeoutMs, warn }: StopRequest): Promise<void> {
+async function stopServices(
+  state: SubhostState,
+  { initProgram, serviceTimeoutMs, warn }: StopRequest,
+): Promise<void> {
   if (state.start.length === 0) return;
   const { runProgram } = await import('../sys/run.js');
   for (const service of [...state.start].reverse()) {
     if (state.degraded.includes(service)) continue;
-    const argv = [initProgram, ...enterArguments(state, { command: stopCommand(service) })];
+    const argv = [
+      initProgram,
+      ...enterArguments(state, { command: stopCommand(service, state.startIsDefault) }),
+    ];
     try {
       await runProgram(argv, { timeoutMs: serviceTimeoutMs });
     } catch (error) {
       const limit = error instanceof Error && error.message.includes('not done within');
-      warn(`${state.name}: service ${service} ${limit ? `did not stop within ${serviceTimeoutMs / 1000} s` : 'failed to stop'}`);
+      warn(
+        `${state.name}: service ${service} ${limit ? `did not stop within ${serviceTimeoutMs / 1000} s` : 'failed to stop'}`,
+      );
     }
   }
 }
@@ -88,7 +102,9 @@ function warnOfHolders({ name, netnsInode }: SubhostState, warn: (line: string) 
   if (netnsInode === undefined) return;
   for (const pid of allPids())
     if (namespaceInode(pid, 'net') === netnsInode)
-      warn(`${name}: process ${pid} (${readIfExists(`/proc/${pid}/comm`)?.trim() ?? '?'}) still holds its network namespace`);
+      warn(
+        `${name}: process ${pid} (${readIfExists(`/proc/${pid}/comm`)?.trim() ?? '?'}) still holds its network namespace`,
+      );
 }
 
 /**
@@ -96,12 +112,24 @@ function warnOfHolders({ name, netnsInode }: SubhostState, warn: (line: string) 
  * keeper and takes back what is still there.
  * @throws Failure saying what is left
  */
-export const endSubhost = (initProgram: string, state: SubhostState, stateDir: string, graceMs: number): Promise<Stopped> =>
-  runStop(initProgram, state.name, undoOps(state, stateDir), stateDir, [state.init?.pid ?? 0, state.init?.startTimeTicks ?? 0, graceMs]);
+export const endSubhost = (
+  initProgram: string,
+  state: SubhostState,
+  stateDir: string,
+  graceMs: number,
+): Promise<Stopped> =>
+  runStop(initProgram, state.name, undoOps(state, stateDir), stateDir, [
+    state.init?.pid ?? 0,
+    state.init?.startTimeTicks ?? 0,
+    graceMs,
+  ]);
 
 /** Takes back what a dead instance left. @throws Failure saying what is left */
-export const clearLeftovers = (initProgram: string, state: SubhostState, stateDir: string): Promise<Stopped> =>
-  runStop(initProgram, state.name, undoOps(state, stateDir), stateDir, [0, 0, 0]);
+export const clearLeftovers = (
+  initProgram: string,
+  state: SubhostState,
+  stateDir: string,
+): Promise<Stopped> => runStop(initProgram, state.name, undoOps(state, stateDir), stateDir, [0, 0, 0]);
 
 function runStop(
   initProgram: string,
@@ -110,7 +138,10 @@ function runStop(
   stateDir: string,
   numbers: readonly number[],
 ): Promise<Stopped> {
-  const child = spawn(initProgram, ['stop', stateDir, ...numbers.map(String)], { stdio: ['pipe', 'pipe', 'pipe'], env: {} });
+  const child = spawn(initProgram, ['stop', stateDir, ...numbers.map(String)], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: {},
+  });
   let output = '';
   let complaint = '';
   child.stdout.on('data', (bytes: Buffer) => {
@@ -125,7 +156,10 @@ function runStop(
     child.on('error', (cause) => reject(new Failure({ what: `cannot run ${initProgram}`, cause })));
     child.on('close', (code) => {
       if (code === 0) resolve(output === 'killed' || output === 'cleared' ? output : 'ended');
-      else reject(new Failure({ what: `${name}: ${complaint.trim() || `the init program ended with ${code}`}` }));
+      else
+        reject(
+          new Failure({ what: `${name}: ${complaint.trim() || `the init program ended with ${code}`}` }),
+        );
     });
   });
 }

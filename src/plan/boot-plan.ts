@@ -33,7 +33,13 @@ export type Stage =
   | { readonly kind: 'child'; readonly step: string; readonly ops: readonly ChildOp[] }
   | { readonly kind: 'hook'; readonly hook: Hook }
   /** The last one. `script` is the start script, `hook` prints it, or what comes before its last exec. */
-  | { readonly kind: 'start'; readonly ops: readonly ChildOp[]; readonly start: StartScript; readonly hook?: Hook; readonly after: boolean };
+  | {
+      readonly kind: 'start';
+      readonly ops: readonly ChildOp[];
+      readonly start: StartScript;
+      readonly hook?: Hook;
+      readonly after: boolean;
+    };
 
 export interface BootPlan {
   readonly name: string;
@@ -80,7 +86,11 @@ export function bootPlan(config: SubhostConfig, facts: HostFacts): BootPlan {
       ...preMount(config, facts),
       { kind: 'child', step: 'root', ops: rootOps(config, facts) },
       ...postMount(config),
-      { kind: 'child', step: 'shares', ops: [{ op: 'reaper', program: facts.initProgram }, ...shareOps(config)] },
+      {
+        kind: 'child',
+        step: 'shares',
+        ops: [{ op: 'reaper', program: facts.initProgram }, ...shareOps(config)],
+      },
       startStage(config),
     ]),
     hookEnvironment: hookEnvironment(config),
@@ -93,7 +103,11 @@ function joinChildStages(stages: readonly Stage[]): Stage[] {
   for (const stage of stages) {
     const last = joined.at(-1);
     if (stage.kind === 'child' && last?.kind === 'child')
-      joined[joined.length - 1] = { kind: 'child', step: `${last.step}, ${stage.step}`, ops: [...last.ops, ...stage.ops] };
+      joined[joined.length - 1] = {
+        kind: 'child',
+        step: `${last.step}, ${stage.step}`,
+        ops: [...last.ops, ...stage.ops],
+      };
     else if (stage.kind !== 'child' || stage.ops.length > 0) joined.push(stage);
   }
   return joined;
@@ -113,7 +127,8 @@ function preMount(config: SubhostConfig, { rootKind }: HostFacts): Stage[] {
     ops: [{ op: 'seed', upper, file: 'etc/network/interfaces', text: interfacesFile(config.cables) }],
   };
   const stages: Stage[] = premount ? [hook('PREMOUNT', premount, upper)] : [];
-  return premount && !premount.after ? stages : [builtIn, ...stages];
+  // A stack is nobody's host: what interfaces it has are its own.
+  return rootKind === 'stack' || (premount && !premount.after) ? stages : [builtIn, ...stages];
 }
 
 function rootOps({ live, upper, caps }: SubhostConfig, { rootKind, stack }: HostFacts): ChildOp[] {
@@ -124,6 +139,7 @@ function rootOps({ live, upper, caps }: SubhostConfig, { rootKind, stack }: Host
     case 'bind':
       return [...devices, { op: 'bind', upper, live, mode: 'rw' }, { op: 'root', live }];
     case 'overlay':
+    case 'stack':
       return [...devices, ...mountOps(stack, live)];
   }
 }
@@ -137,7 +153,9 @@ function postMount(config: SubhostConfig): Stage[] {
       { op: 'system', which: 'dev', option: '' },
       { op: 'system', which: 'proc', option: '' },
       { op: 'system', which: 'sys', option: caps ? 'ro' : 'rw' },
-      ...(ramSizeBytes === undefined ? [] : [{ op: 'system', which: 'run', option: String(ramSizeBytes) } as const]),
+      ...(ramSizeBytes === undefined
+        ? []
+        : [{ op: 'system', which: 'run', option: String(ramSizeBytes) } as const]),
       { op: 'adjtime' },
       ...(caps ? PROTECTED : []),
     ],

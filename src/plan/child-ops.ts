@@ -24,7 +24,9 @@ export type ChildOp =
   /** The last one: becomes /bin/sh on the start script. */
   | { readonly op: 'exec'; readonly name: string; readonly script: string };
 
-type Arguments = { readonly [K in ChildOp['op']]: readonly Exclude<keyof Extract<ChildOp, { op: K }>, 'op'>[] };
+type Arguments = {
+  readonly [K in ChildOp['op']]: readonly Exclude<keyof Extract<ChildOp, { op: K }>, 'op'>[];
+};
 
 /** The arguments of each operation in the order the child reads them. */
 export const CHILD_OP_ARGUMENTS: Arguments = {

@@ -7,6 +7,7 @@ const ROOT_KINDS = {
   overlay: 'an overlay',
   bind: 'a bind mount',
   self: 'a directory as it is',
+  stack: 'a mount stack',
 } as const;
 
 /** The text of `--plan`. */
@@ -42,13 +43,20 @@ function stageLines(stage: Stage): string[] {
 /** An operation in its own words; a text with line breaks is only announced. */
 function opLine(operation: ChildOp): string {
   const [name = '', ...values] = childOpStrings(operation);
-  const words = values.filter((value) => value !== '').map((value) => (value.includes('\n') ? '(text)' : value));
+  const words = values
+    .filter((value) => value !== '')
+    .map((value) => (value.includes('\n') ? '(text)' : value));
   return [name, ...words].join(' ');
 }
 
 function startLines({ hook, after, start }: Extract<Stage, { kind: 'start' }>): string[] {
-  const script = startScript(start).trimEnd().split('\n').map((line) => `  ${line}`);
+  const script = startScript(start)
+    .trimEnd()
+    .split('\n')
+    .map((line) => `  ${line}`);
   if (!hook) return ['start script:', ...script];
   const printed = `INIT: ${hook.argv.join(' ')}`;
-  return after ? [`${printed}, before the last line of`, 'start script:', ...script] : [`${printed} prints the start script`];
+  return after
+    ? [`${printed}, before the last line of`, 'start script:', ...script]
+    : [`${printed} prints the start script`];
 }

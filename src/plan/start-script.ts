@@ -46,13 +46,17 @@ export function startScript({ services, passOverMissing }: StartScript, more = '
   return `${services.length > 0 ? PROLOGUE : ''}${lines.join('')}${extra}${EPILOGUE}`;
 }
 
-/** The command inside that starts or stops a service, in the same way as the start script does. */
-export function stopCommand(service: string): string[] {
+/**
+ * The command inside that stops a service, in the same way as the start script starts it.
+ * @param passOverMissing  as in StartScript: a service that the root does not have is none to stop
+ */
+export function stopCommand(service: string, passOverMissing = false): string[] {
   if (service.startsWith('/')) return [service, 'stop'];
+  const passOver = passOverMissing ? '[ -x "/etc/init.d/$1" ] || exit 0; ' : '';
   return [
     '/bin/sh',
     '-c',
-    'command -v service >/dev/null 2>&1 && exec service "$1" stop; exec "/etc/init.d/$1" stop',
+    `${passOver}command -v service >/dev/null 2>&1 && exec service "$1" stop; exec "/etc/init.d/$1" stop`,
     'stop',
     service,
   ];

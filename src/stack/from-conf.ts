@@ -5,7 +5,10 @@ import type { Stack, Tree } from './stack.js';
 /**
  * @param lower  LOWER's layers as trees, the top first as in the conf
  */
-export function stackFromConf({ upper, work }: Pick<SubhostConfig, 'upper' | 'work'>, lower: readonly Tree[]): Stack {
+export function stackFromConf(
+  { upper, work }: Pick<SubhostConfig, 'upper' | 'work'>,
+  lower: readonly Tree[],
+): Stack {
   return {
     from: 'conf',
     layers: [...lower].reverse(),
@@ -17,4 +20,5 @@ export function stackFromConf({ upper, work }: Pick<SubhostConfig, 'upper' | 'wo
 }
 
 /** Layers that are all directories: what LOWER holds but for disk images. */
-export const directoryTrees = (paths: readonly string[]): Tree[] => paths.map((path) => ({ kind: 'directory', path }));
+export const directoryTrees = (paths: readonly string[]): Tree[] =>
+  paths.map((path) => ({ kind: 'directory', path }));

@@ -6,11 +6,11 @@ import { UserError } from '../errors.js';
 
 /**
  * `overlay`: UPPER on LOWER, mounted on LIVE. `bind`: UPPER is LOWER, bound on LIVE. `self`: all three are one
- * directory, which is the root as it is.
+ * directory, which is the root as it is. `stack`: STACK says what the root is.
  */
-export type RootKind = 'overlay' | 'bind' | 'self';
+export type RootKind = 'overlay' | 'bind' | 'self' | 'stack';
 
-export type RootPaths = Pick<SubhostConfig, 'conf' | 'live' | 'upper' | 'work' | 'lower'>;
+export type RootPaths = Pick<SubhostConfig, 'conf' | 'live' | 'upper' | 'work' | 'lower' | 'stack'>;
 
 /**
  * The path without symbolic links, as far as it exists; the rest as it is. Whoever calls this makes sure that no
@@ -26,7 +26,8 @@ export function realPath(path: string): string {
 }
 
 /** Compares what the paths resolve to, not their text. */
-export function rootKind({ live, upper, lower }: Omit<RootPaths, 'conf' | 'work'>): RootKind {
+export function rootKind({ live, upper, lower, stack }: Omit<RootPaths, 'conf' | 'work'>): RootKind {
+  if (stack) return 'stack';
   const [only, ...more] = lower;
   const real = realPath(upper);
   if (only === undefined || more.length > 0 || realPath(only) !== real) return 'overlay';

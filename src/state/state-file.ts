@@ -25,7 +25,11 @@ export function readState(runDir: string, name: string): SubhostState | undefine
     const state = JSON.parse(text) as SubhostState;
     if (state.version === 1) return state;
   } catch (cause) {
-    throw new Failure({ what: `${path} is no record of a subhost`, todo: `overlay-stop ${name} clears it`, cause });
+    throw new Failure({
+      what: `${path} is no record of a subhost`,
+      todo: `overlay-stop ${name} clears it`,
+      cause,
+    });
   }
   throw new Failure({ what: `${path} was written by another version of this program` });
 }

@@ -63,6 +63,8 @@ export interface SubhostState {
   readonly shares: readonly MountedShare[];
   /** START's services in the order they were started. */
   readonly start: readonly string[];
+  /** START was not given: those that the root does not have were passed over. */
+  readonly startIsDefault?: boolean;
   /** The ones of them that failed. */
   readonly degraded: readonly string[];
   /** Capabilities kept, by name without `CAP_`; undefined: all of them. */

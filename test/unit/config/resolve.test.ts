@@ -91,6 +91,23 @@ describe('identify', () => {
 });
 
 describe('resolveConfig', () => {
+  const stacks: [line: string, stack: SubhostConfig['stack']][] = [
+    ['STACK=x.mstack', { kind: 'mstack', path: '/srv/web/x.mstack' }],
+    ['STACK=/a/x.mstack/', { kind: 'mstack', path: '/a/x.mstack' }],
+    ['STACK=debian', { kind: 'named', name: 'debian' }],
+  ];
+  for (const [line, stack] of stacks)
+    it(`reads ${line} as the whole root`, async () => {
+      const config = await resolved(`BASE=.\n${line}`);
+      expect(config).to.deep.include({ stack, upper: '', work: '', lower: [] });
+    });
+
+  it('refuses another root beside STACK', async () => {
+    expect(await mistakesOf(resolved('BASE=.\nSTACK=x\nLOWER=/\nWORK=w'))).to.deep.equal([
+      'web.conf:2: STACK is the whole root, and LOWER, WORK is given too: leave one out',
+    ]);
+  });
+
   it('fills in the defaults', async () => {
     expect(await resolved('BASE=.')).to.deep.equal({
       conf: CONF,
@@ -166,16 +183,12 @@ describe('resolveConfig', () => {
     ['LOWER=a:', 'LOWER: "a:" has an empty layer: write one ":" between two layers'],
     ['LOWER=a:b:./a', 'LOWER: layer /srv/web/a is given twice: leave one of them out'],
     [
-      'LOWER=x.mstack/',
-      'LOWER: /srv/web/x.mstack: mount stacks cannot be booted yet: give the layers as directories, separated by ":"',
+      'LOWER=x.mstack/:b',
+      'LOWER: /srv/web/x.mstack: a .mstack directory is the whole of LOWER: name it alone, or its layers',
     ],
     [
-      'STACK=x',
-      'STACK: mount stacks, points and wafers cannot be booted yet: give the root by LOWER, UPPER and WORK',
-    ],
-    [
-      'STACK=!x',
-      'STACK: mount stacks, points and wafers cannot be booted yet: give the root by LOWER, UPPER and WORK',
+      'STACK=./x',
+      'STACK: /srv/web/x is no .mstack directory: a stack by path has a name that ends in .mstack',
     ],
     ['START=a;b', `START: "a;b" is no service: ${service}`],
     ['START=-a', `START: "-a" is no service: ${service}`],
@@ -366,10 +379,10 @@ describe('describeUnevaluated', () => {
   });
 
   it('tells the mistakes of the rest', async () => {
-    expect(await mistakesOf(described('NAME=!x\nLIVE=!y\nCPU_MAX=x\nSTACK=!z'))).to.have.deep.members([
+    expect(await mistakesOf(described('NAME=!x\nLIVE=!y\nCPU_MAX=x\nSTACK=./z'))).to.have.deep.members([
       'web.conf: BASE is missing: write BASE=. for the directory of the conf',
       'web.conf:3: CPU_MAX: "x" is no share of a CPU: write per cent of one CPU: 150% for one and a half',
-      'web.conf:4: STACK: mount stacks, points and wafers cannot be booted yet: give the root by LOWER, UPPER and WORK',
+      'web.conf:4: STACK: /srv/web/z is no .mstack directory: a stack by path has a name that ends in .mstack',
     ]);
   });
 });
