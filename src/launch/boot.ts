@@ -1,6 +1,6 @@
 /** Boots one subhost: from its conf file to the acknowledged ready, or to nothing at all. */
-import { existsSync, mkdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, mkdirSync, realpathSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { type ParsedConf, parseAssignments } from '../config/assignments.js';
 import { checkPaths } from '../config/check.js';
 import {
@@ -134,7 +134,10 @@ async function lockOrRunning(
       return session;
     }
     const state = await settledState(runDir, name, deadline, request.signal);
-    if (!state) continue; // it has ended meanwhile
+    if (!state) {
+      await sleep(BUSY_POLL_MS); // it has ended meanwhile, or somebody else has only begun
+      continue;
+    }
     if (state.conf !== conf)
       throw new Failure({
         what: `${name} runs already, from another conf: ${state.conf}`,
@@ -323,7 +326,8 @@ class Boot {
   async #openLog(log: string): Promise<void> {
     const { logDir } = this.#host.settings;
     if (dirname(log) === logDir) mkdirSync(logDir, { recursive: true });
-    this.#session.request('LOG', log);
+    // The keeper opens it through no link at all; those that the administrator put on the way are resolved here.
+    this.#session.request('LOG', join(realpathSync(dirname(log)), basename(log)));
     await this.#session.expect('DONE');
     this.#logOpen = true;
   }
