@@ -30,6 +30,8 @@ export interface CommandRequest {
   /** BASE; for BASE's own command the conf's directory. */
   readonly cwd: string;
   readonly at: Place;
+  /** NAME, once it is known: not for the commands of BASE and NAME. */
+  readonly name?: string;
 }
 
 /** The first line the command prints, trimmed; throws UserError for a non-zero exit or no output. */
@@ -88,9 +90,10 @@ export async function resolveConfig(
   run: RunCommand,
 ): Promise<SubhostConfig> {
   const found = new Map<VariableName, Found>();
+  const runNamed: RunCommand = (request) => run({ ...request, name: identity.name });
   for (const name of VARIABLE_NAMES) {
     if (notFound.has(name)) continue;
-    const value = await find(parsed, name, identity.base, run);
+    const value = await find(parsed, name, identity.base, runNamed);
     if (value) found.set(name, value);
   }
   return interpret(parsed, found, identity, settings);

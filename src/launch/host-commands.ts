@@ -1,4 +1,5 @@
 /** Commands of the administrator's that run while booting: `!commands` and hooks. */
+import { trimBlanks } from '../config/assignments.js';
 import type { CommandRequest } from '../config/resolve.js';
 import { assertTrusted } from '../config/trust.js';
 import { Failure, UserError } from '../errors.js';
@@ -33,7 +34,7 @@ function placed(argv: readonly string[], cwd: string, { insidePid }: CommandCont
  * @throws UserError naming file, line and variable, for a non-zero exit (with what it wrote to stderr) or no output
  */
 export async function runValueCommand(
-  { variable, command, cwd, at }: CommandRequest,
+  { variable, command, cwd, at, name }: CommandRequest,
   environment: Readonly<Record<string, string>>,
   context: CommandContext,
 ): Promise<string> {
@@ -41,10 +42,10 @@ export async function runValueCommand(
   try {
     const { stdout } = await runProgram(placed(['/bin/sh', '-c', command], cwd, context), {
       cwd,
-      env: { ...environment, PATH: `${HOST_PATH}:${context.binDir}` },
+      env: { ...environment, ...(name !== undefined && { NAME: name }), PATH: `${HOST_PATH}:${context.binDir}` },
       timeoutMs: context.timeoutMs,
     });
-    const value = (stdout.split('\n')[0] ?? '').trim();
+    const value = trimBlanks(stdout.split('\n')[0] ?? '');
     if (value !== '') return value;
     throw new UserError({
       at,
