@@ -1,0 +1,125 @@
+/** What was measured as tables and as JSON, with the targets of the project beside it. Pure. */
+import { textTable } from '../../src/cli/common-table.js';
+
+export interface Figure {
+  readonly name: string;
+  readonly unit: 'ms' | 'KiB';
+  /** One for each round. */
+  readonly values: readonly number[];
+  /** What has to be known to compare it. */
+  readonly note?: string;
+}
+
+export interface Absent {
+  readonly name: string;
+  readonly reason: string;
+}
+
+export interface Target {
+  readonly what: string;
+  readonly limit: string;
+  readonly reached: string;
+  readonly met: boolean;
+}
+
+export interface Measured {
+  readonly figures: readonly Figure[];
+  readonly absent: readonly Absent[];
+}
+
+/** The middle one; of an even number the mean of the two in the middle. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const upper = sorted[sorted.length >> 1] ?? Number.NaN;
+  const lower = sorted[(sorted.length - 1) >> 1] ?? Number.NaN;
+  return (lower + upper) / 2;
+}
+
+/** Names of the figures that targets speak of. */
+export const NODE = 'node -e 0';
+export const READY = 'boot to ready: overlay-boot';
+export const NSPAWN = 'boot to ready: systemd-nspawn';
+export const STOP = 'overlay-stop of an idle subhost';
+export const GO = 'overlay-go NAME true';
+export const FIFTY = '50 in one call, each';
+export const KEPT_1 = 'kept by 1 idle subhost';
+export const KEPT_50 = 'kept by 50 idle subhosts, each';
+export const INIT_SIZE = 'dist/init';
+
+type Reach = (of: (name: string) => number) => { limit: number; value: number; unit: string };
+
+const times =
+  (name: string, factor: number, base: string): Reach =>
+  (of) => ({
+    ...{ limit: factor, value: of(name) / of(base), unit: `× ${base.replace('boot to ready: ', '')}` },
+  });
+const atMost =
+  (name: string, limit: number, unit: string): Reach =>
+  (of) => ({ limit, value: of(name), unit });
+
+const TARGETS: readonly (readonly [string, Reach])[] = [
+  [READY, times(READY, 1.7, NODE)],
+  [READY, times(READY, 0.85, NSPAWN)],
+  [FIFTY, atMost(FIFTY, 4.1, 'ms')],
+  [STOP, (of) => ({ limit: 15, value: of(STOP) - of(NODE), unit: `ms + ${NODE}` })],
+  [GO, times(GO, 1.7, NODE)],
+  [KEPT_1, atMost(KEPT_1, 150, 'KiB')],
+  [KEPT_50, atMost(KEPT_50, 150, 'KiB')],
+  [INIT_SIZE, atMost(INIT_SIZE, 64, 'KiB')],
+];
+
+/** The targets that can be told from what was measured. */
+export function targetsOf({ figures }: Measured): Target[] {
+  const of = (name: string): number => median(figures.find((figure) => figure.name === name)?.values ?? []);
+  return TARGETS.flatMap(([what, reach]) => {
+    const { limit, value, unit } = reach(of);
+    if (Number.isNaN(value)) return [];
+    return [{ what, limit: `${limit} ${unit}`, reached: rounded(value), met: value <= limit }];
+  });
+}
+
+const rounded = (value: number): string => value.toFixed(value < 10 ? 2 : 1);
+
+/** Tables for people. */
+export function report(measured: Measured): string {
+  const { figures, absent } = measured;
+  const node = median(figures.find(({ name }) => name === NODE)?.values ?? []);
+  const table = textTable<Figure>(
+    [
+      { title: 'MEASURED', text: ({ name }) => name },
+      { title: 'MEDIAN', align: 'right', text: ({ values }) => rounded(median(values)) },
+      { title: 'MIN', align: 'right', text: ({ values }) => rounded(Math.min(...values)) },
+      { title: 'MAX', align: 'right', text: ({ values }) => rounded(Math.max(...values)) },
+      { title: '', text: ({ unit }) => unit },
+      {
+        title: '× NODE',
+        align: 'right',
+        text: ({ unit, values }) => (unit === 'ms' && node > 0 ? (median(values) / node).toFixed(2) : ''),
+      },
+      { title: 'ROUNDS', align: 'right', text: ({ values }) => String(values.length) },
+      { title: 'NOTE', text: ({ note }) => note },
+    ],
+    figures,
+  );
+  const targets = textTable<Target>(
+    [
+      { title: 'TARGET', text: ({ what }) => what },
+      { title: 'AT MOST', text: ({ limit }) => limit },
+      { title: 'REACHED', align: 'right', text: ({ reached }) => reached },
+      { title: '', text: ({ met }) => (met ? 'met' : 'not met') },
+    ],
+    targetsOf(measured),
+  );
+  const missing = absent.map(({ name, reason }) => `not measured: ${name}: ${reason}`);
+  return [table, targets, ...(missing.length > 0 ? [missing.join('\n')] : [])].join('\n\n');
+}
+
+/** The same for programs: milliseconds and KiB. */
+export const asJson = (measured: Measured): object => ({
+  figures: measured.figures.map(({ name, unit, values, note }) => ({
+    ...{ name, unit, median: median(values), min: Math.min(...values), max: Math.max(...values) },
+    ...{ rounds: values.length, note: note ?? null },
+  })),
+  targets: targetsOf(measured),
+  absent: measured.absent,
+});

@@ -1,0 +1,193 @@
+/**
+ * npm run bench [-- --quick] [-- --json] [-- --only PATTERN]: how fast a subhost boots, is entered and
+ * stopped, and what it keeps of the host's memory, beside other programs that boot the same root. All of it
+ * in a sandbox; one round of everything after the other, so that what else the machine does meets all alike.
+ * A figure never fails the bench; what could not be measured does.
+ */
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { PROJECT, Sandbox } from '../helpers/namespaces.js';
+import { CONTESTANTS, obstacleTo, prepareContestants } from './contestants.js';
+import * as named from './figures.js';
+import { PATH_WITH_IFUP, prepareStopwatch, timeToEffect, timeToEnd } from './stopwatch.js';
+import { confOf, keptKiB, names, nodeProcesses, prepareSubhosts, projectCommand } from './subhosts.js';
+
+/** Something that is measured, with the figures that one round of it gives. */
+interface Measure {
+  readonly gives: readonly string[];
+  readonly unit: named.Figure['unit'];
+  readonly note?: string;
+  /** Of so many of the others: what takes long, or varies little. */
+  readonly everyNth?: number;
+  round(sandbox: Sandbox): Promise<readonly number[]>;
+}
+
+const ROUNDS = 20;
+const QUICK_ROUNDS = 4;
+const WARM_UP_ROUNDS = 2;
+
+const NODE_ALONE: Measure = {
+  gives: [named.NODE],
+  unit: 'ms',
+  round: async (sandbox) => [await timeToEnd(sandbox, [process.execPath, '-e', '0'])],
+};
+
+const ONE_SUBHOST: Measure = {
+  gives: [named.READY, "overlay-boot's own return", named.GO, named.STOP],
+  unit: 'ms',
+  async round(sandbox) {
+    const boot = await timeToEffect(sandbox, projectCommand('overlay-boot', confOf('one')));
+    const go = await timeToEnd(sandbox, projectCommand('overlay-go', 'one', 'true'));
+    const stop = await timeToEnd(sandbox, projectCommand('overlay-stop', '--kill', 'one'));
+    return [boot.effectMs, boot.endMs, go, stop];
+  },
+};
+
+const WITH_IFUP: Measure = {
+  gives: ['boot to ready: overlay-boot, ifup on PATH'],
+  unit: 'ms',
+  note: 'it knows no such interface',
+  async round(sandbox) {
+    const boot = await timeToEffect(sandbox, projectCommand('overlay-boot', confOf('one')), {
+      path: PATH_WITH_IFUP,
+    });
+    await timeToEnd(sandbox, projectCommand('overlay-stop', '--kill', 'one'));
+    return [boot.effectMs];
+  },
+};
+
+function otherMeasures(): Measure[] {
+  return CONTESTANTS.map(({ name, argv, env, unlike }) => ({
+    gives: [`boot to ready: ${name}`],
+    unit: 'ms',
+    note: unlike,
+    round: async (sandbox) => [(await timeToEffect(sandbox, argv, env && { env })).effectMs],
+  }));
+}
+
+/** So many in one call: milliseconds for each to boot and to stop. */
+const atOnce = (count: number, everyNth: number): Measure => ({
+  gives: [`${count} in one call, each`, `${count} stopped in one call, each`],
+  unit: 'ms',
+  everyNth,
+  async round(sandbox) {
+    const boot = await timeToEnd(sandbox, projectCommand('overlay-boot', ...names(count).map(confOf)));
+    const stop = await timeToEnd(sandbox, projectCommand('overlay-stop', '--all'));
+    return [boot / count, stop / count];
+  },
+});
+
+const kept = (count: number): Measure => ({
+  gives: [count === 1 ? named.KEPT_1 : `kept by ${count} idle subhosts, each`],
+  unit: 'KiB',
+  note: 'PSS of keeper, pid 1, dummy service',
+  everyNth: 10,
+  async round(sandbox) {
+    await timeToEnd(sandbox, projectCommand('overlay-boot', ...names(count).map(confOf)));
+    const kiB = keptKiB(sandbox) / count;
+    const [node] = nodeProcesses(sandbox);
+    await timeToEnd(sandbox, projectCommand('overlay-stop', '--all'));
+    if (node) throw new Error(`a Node process stays: ${node}`);
+    return [kiB];
+  },
+});
+
+const MEASURES: readonly Measure[] = [
+  NODE_ALONE,
+  ONE_SUBHOST,
+  WITH_IFUP,
+  ...otherMeasures(),
+  atOnce(20, 2),
+  atOnce(50, 2),
+  kept(1),
+  kept(10),
+  kept(50),
+];
+
+/** Which can be measured here; the others with the reason. */
+async function split(
+  sandbox: Sandbox,
+  wanted: readonly Measure[],
+): Promise<{ runnable: Measure[]; absent: named.Absent[] }> {
+  const absent: named.Absent[] = [];
+  for (const contestant of CONTESTANTS) {
+    const name = `boot to ready: ${contestant.name}`;
+    const reason =
+      wanted.some(({ gives }) => gives.includes(name)) && (await obstacleTo(sandbox, contestant));
+    if (reason) absent.push({ name, reason });
+  }
+  const lacking = new Set(absent.map(({ name }) => name));
+  return { runnable: wanted.filter(({ gives }) => !gives.some((name) => lacking.has(name))), absent };
+}
+
+/** All rounds, interleaved. A measure that fails once is taken out, and the reason kept. */
+async function measure(
+  sandbox: Sandbox,
+  wanted: readonly Measure[],
+  rounds: number,
+): Promise<named.Measured> {
+  const { runnable, absent } = await split(sandbox, wanted);
+  const values = new Map<string, number[]>(runnable.flatMap(({ gives }) => gives.map((name) => [name, []])));
+  const failed = new Set<Measure>();
+  for (let round = -WARM_UP_ROUNDS; round < rounds; round++) {
+    for (const one of runnable) {
+      // What takes long is warm from the one round before.
+      if (failed.has(one) || (one.everyNth && (round < -1 || (round > 0 && round % one.everyNth !== 0))))
+        continue;
+      try {
+        const taken = await one.round(sandbox);
+        if (round < 0) continue;
+        for (const [i, name] of one.gives.entries()) values.get(name)?.push(taken[i] ?? Number.NaN);
+      } catch (error) {
+        failed.add(one);
+        const reason = error instanceof Error ? error.message : String(error);
+        absent.push(...one.gives.map((name) => ({ name, reason })));
+      }
+    }
+    if (process.stderr.isTTY) process.stderr.write(`\rround ${Math.max(0, round + 1)} of ${rounds} `);
+  }
+  if (process.stderr.isTTY) process.stderr.write('\r\u001b[K');
+  const figures = runnable
+    .filter((one) => !failed.has(one))
+    .flatMap(({ gives, unit, note }) =>
+      gives.map((name) => ({ name, unit, values: values.get(name) ?? [], ...(note && { note }) })),
+    );
+  return { figures, absent };
+}
+
+async function inSandbox(wanted: readonly Measure[], rounds: number): Promise<named.Measured> {
+  const sandbox = await Sandbox.start();
+  try {
+    await prepareStopwatch(sandbox);
+    await prepareSubhosts(sandbox);
+    await prepareContestants(sandbox);
+    return await measure(sandbox, wanted, rounds);
+  } finally {
+    await sandbox.close();
+  }
+}
+
+const sizeOfInit = (): named.Figure => ({
+  name: named.INIT_SIZE,
+  unit: 'KiB',
+  values: [statSync(join(PROJECT, 'dist/init')).size / 1024],
+});
+
+async function main(): Promise<void> {
+  const { values: options } = parseArgs({
+    options: { quick: { type: 'boolean' }, json: { type: 'boolean' }, only: { type: 'string' } },
+  });
+  const only = new RegExp(options.only ?? '', 'i');
+  // What everything is compared with is always measured.
+  const wanted = MEASURES.filter((one) => one === NODE_ALONE || one.gives.some((name) => only.test(name)));
+  const { figures, absent } = await inSandbox(wanted, options.quick ? QUICK_ROUNDS : ROUNDS);
+  const measured = { figures: [...figures, ...(only.test(named.INIT_SIZE) ? [sizeOfInit()] : [])], absent };
+  console.log(options.json ? JSON.stringify(named.asJson(measured), null, 2) : named.report(measured));
+  process.exitCode = absent.length > 0 ? 1 : 0;
+}
+
+void main().catch((error: unknown) => {
+  console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+});
