@@ -86,6 +86,8 @@ export function bootPlan(config: SubhostConfig, facts: HostFacts): BootPlan {
       ...preMount(config, facts),
       { kind: 'child', step: 'root', ops: rootOps(config, facts) },
       ...postMount(config),
+      // After POSTMOUNT, whoever mounted /proc and /sys: a hook replaces the mounts, not the confinement.
+      ...(config.caps ? [{ kind: 'child', step: 'protect', ops: PROTECTED } as const] : []),
       {
         kind: 'child',
         step: 'shares',
@@ -157,7 +159,6 @@ function postMount(config: SubhostConfig): Stage[] {
         ? []
         : [{ op: 'system', which: 'run', option: String(ramSizeBytes) } as const]),
       { op: 'adjtime' },
-      ...(caps ? PROTECTED : []),
     ],
   };
   const stages: Stage[] = postmount ? [hook('POSTMOUNT', postmount, live, upper)] : [];
