@@ -97,8 +97,9 @@ static bool op_worklock(const char *const *a)
 	int fd = open(a[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return fail("open WORK", a[0], errno, NULL);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return fail("lock WORK", a[0], errno, errno == EWOULDBLOCK ? "another root has it mounted" : NULL);
+	const char *why;
+	if (!lock_work(fd, c.ends.mounts, &why))
+		return fail("lock WORK", a[0], errno, why);
 	hold("work", fd);
 	return true;
 }
@@ -148,7 +149,7 @@ static bool op_writable(const char *const *a)
 	const char *path, *why;
 	strncpy(c.made_upper, a[0], sizeof c.made_upper - 1);
 	strncpy(c.made_work, a[1], sizeof c.made_work - 1);
-	int work = prepare_writable(a[0], a[1], &c.made, &path, &why);
+	int work = prepare_writable(a[0], a[1], c.ends.mounts, &c.made, &path, &why);
 	if (work < 0)
 		return fail("prepare", path, errno, why);
 	hold("work", work);
@@ -405,22 +406,36 @@ static void run_operations(const char *payload, size_t len)
  * Mounts a stack for the host: assembled in a mount namespace of its own, where nothing is seen of it until
  * it is whole, and where it goes away with this process if anything fails; then attached at once.
  *
- * usage: init mount WHERE < OPERATIONS
+ * usage: init mount WHERE SIZE [LOCK] < OPERATIONS
+ *
+ * SIZE is that of the operations in bytes: of a plan that Node did not live to write to its end nothing is done.
+ * With LOCK, a directory, only one of several at once mounts; the exit status is 3 where WHERE was one already.
  */
 int mount_main(int argc, char **argv)
 {
-	static char payload[FRAME_BYTES_MAX];
+	static char payload[2 * FRAME_BYTES_MAX + FRAME_BYTES_MAX / 4]; /* 500 layers with the longest paths */
 	size_t len = 0;
 	ssize_t n;
 	c.root = c.ends.pair = -1;
-	if (argc != 1)
-		return complain("usage: init mount WHERE", NULL, 0);
+	if (argc != 2 && argc != 3)
+		return complain("usage: init mount WHERE SIZE [LOCK]", NULL, 0);
 	while (len < sizeof payload - 1 && (n = read(STDIN_FILENO, payload + len, sizeof payload - 1 - len)) > 0)
 		len += (size_t)n;
+	if ((long long)len != parse_num(argv[1]))
+		return complain("the plan is not whole", NULL, 0);
+	if (argc == 3) {
+		int lock = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* held until this process ends */
+		if (lock < 0 || flock(lock, LOCK_EX) < 0)
+			return complain("lock", argv[2], errno);
+	}
+	struct statx_head at = {0};
 	int host = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	int where = open(argv[0], O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (host < 0 || where < 0)
+	c.ends.mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	if (host < 0 || where < 0 || c.ends.mounts < 0 || sys_statx(where, 0, &at) < 0)
 		return complain("open", argv[0], errno);
+	if (argc == 3 && at.attributes & STATX_IS_MOUNT_ROOT)
+		return 3;
 	if (unshare(CLONE_NEWNS) < 0 || sys_mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return complain("make a mount namespace", NULL, errno);
 	run_operations(payload, len);
@@ -454,12 +469,14 @@ _Noreturn void child(struct child_ends ends)
 	struct frame head;
 	c.root = -1;
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	/* Numbers above 9 first: the three may have any number now, also each other's. */
-	int high[] = {fcntl(ends.pair, F_DUPFD, 10), fcntl(ends.log, F_DUPFD, 10), fcntl(ends.report, F_DUPFD, 10)};
-	for (int i = 0; i < 3; i++)
+	/* Numbers above 9 first: the four may have any number now, also each other's. */
+	int high[] = {ends.pair, ends.log, ends.report, ends.mounts};
+	for (int i = 0; i < 4; i++)
+		high[i] = fcntl(high[i], F_DUPFD, 10);
+	for (int i = 0; i < 4; i++)
 		dup3(high[i], 3 + i, O_CLOEXEC);
-	close_from(6);
-	c.ends = (struct child_ends){.pair = 3, .log = 4, .report = 5};
+	close_from(7);
+	c.ends = (struct child_ends){.pair = 3, .log = 4, .report = 5, .mounts = 6};
 	signal(SIGPIPE, SIG_IGN);
 	if (sys_mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		fail("make the mount namespace private", "/", errno, NULL);

@@ -74,6 +74,18 @@ int sys_mount(const char *src, const char *dst, const char *type, unsigned long 
 int sys_umount(const char *path, int flags);
 int sys_pivot_root(const char *new_root, const char *put_old);
 int sys_pidfd_open(pid_t pid);
+/* statx(2) as the kernel has it: not every musl knows it, and none the unique mount id (Linux 6.8). */
+struct statx_head {
+	uint32_t mask, blksize;
+	uint64_t attributes;
+	uint64_t between[16];
+	uint64_t mount_id; /* byte 144 */
+	uint64_t rest[13];
+};
+#define STATX_MOUNT_ID 0x1000u
+#define STATX_MOUNT_ID_UNIQUE 0x4000u
+#define STATX_IS_MOUNT_ROOT 0x2000u
+int sys_statx(int fd, unsigned wanted, struct statx_head *got); /* of what the descriptor is open on */
 int sys_pidfd_send_signal(int pidfd, int sig);
 bool write_all(int fd, const void *buf, size_t len);          /* retries EINTR and short writes */
 ssize_t read_file(const char *path, char *buf, size_t size);  /* NUL-terminated, or -1 */

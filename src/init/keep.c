@@ -359,11 +359,12 @@ static void make_namespaces(const char *netns)
 		tell_failed("make pipes", "", errno, NULL);
 		return;
 	}
+	int mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC); /* shows our mounts, whoever reads it */
 	pid_t pid = clone_child(cgroup);
 	if (pid == 0)
-		child((struct child_ends){.pair = pair[1], .log = out[1], .report = report[1]});
+		child((struct child_ends){.pair = pair[1], .log = out[1], .report = report[1], .mounts = mounts});
 	int err = errno;
-	close(pair[1]), close(out[1]), close(report[1]);
+	close(pair[1]), close(out[1]), close(report[1]), close(mounts);
 	if (cgroup >= 0)
 		close(cgroup);
 	if (pid < 0) {

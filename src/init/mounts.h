@@ -9,7 +9,8 @@
  * its options as one page of text (`old`); there the layers are given by descriptor.
  */
 struct overlay {
-	int fs; /* from fsopen(2), + 1 */
+	int fs;   /* from fsopen(2), + 1 */
+	int last; /* the old form's last descriptor */
 	bool old, user_xattrs;
 	const char *why;
 	char message[512]; /* the kernel's own words, fsconfig(2) */
@@ -41,8 +42,14 @@ struct made {
 	bool upper, work;
 };
 
+/*
+ * Locks a work directory: one writable layer has one user. A subhost's keeper holds the lock; a root that the host
+ * has mounted is held by no process, but is in `mounts`, which is the host's mountinfo, opened earlier.
+ */
+bool lock_work(int work, int mounts, const char **why);
 /* Makes both where missing, locks and empties `work`; its descriptor, or -1. Tells what was made. */
-int prepare_writable(const char *upper, const char *work, struct made *made, const char **path, const char **why);
+int prepare_writable(const char *upper, const char *work, int mounts, struct made *made, const char **path,
+		     const char **why);
 /* A bind mount of the host's `source` at `inside` below `root`; the target is made when missing. */
 bool share_mount(int root, const char *source, const char *inside, unsigned attrs, const char **why);
 

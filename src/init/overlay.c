@@ -39,6 +39,7 @@ static bool old_option(struct overlay *o, const char *before, const char *direct
 	int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
+	o->last = fd;
 	text_num(&number, fd);
 	if (strlen(o->options) + strlen(before) + number.len + sizeof ",userxattr" > sizeof o->options) {
 		o->why = "too many layers for a kernel before 6.7";
@@ -60,7 +61,8 @@ static bool old_mount(struct overlay *o, const char *upper, const char *work, co
 		return false;
 	bool done = sys_mount("overlay-boot", live, "overlay", attrs & MOUNT_ATTR_NODEV ? MS_NODEV : 0, o->options) == 0;
 	int err = errno;
-	close_from(6); /* the layers' descriptors; nothing else of ours is open above the three ends */
+	for (int fd = o->fs - 1; fd <= o->last; fd++) /* the context, and the layers, opened one after the other */
+		close(fd);
 	errno = err;
 	return chdir("/") == 0 && done;
 }

@@ -18,18 +18,6 @@
 
 #define ARGS_MAX 6
 
-/* statx(2) as the kernel has it: not every musl knows it, and none the unique mount id (Linux 6.8). */
-struct statx_head {
-	uint32_t mask, blksize;
-	uint64_t attributes;
-	uint64_t between[16];
-	uint64_t mount_id; /* byte 144 */
-	uint64_t rest[13];
-};
-#define STATX_MOUNT_ID 0x1000u
-#define STATX_MOUNT_ID_UNIQUE 0x4000u
-#define STATX_IS_MOUNT_ROOT 0x2000u
-
 /* The host's /proc, opened before the other namespace: what the subhost has at its /proc is never looked at. */
 static int host_proc = -1;
 
@@ -46,13 +34,12 @@ struct place { /* what lies at a path inside */
  */
 static bool look_at(int fd, struct place *place)
 {
-	_Static_assert(sizeof(struct statx_head) == 256, "struct statx");
 	struct statx_head got;
 	struct stat st;
 	unsigned wanted = STATX_MOUNT_ID_UNIQUE;
-	if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, wanted, &got) < 0 || fstat(fd, &st) < 0)
+	if (sys_statx(fd, wanted, &got) < 0 || fstat(fd, &st) < 0)
 		return false;
-	if (!(got.mask & wanted) && syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_MOUNT_ID, &got) < 0)
+	if (!(got.mask & wanted) && sys_statx(fd, STATX_MOUNT_ID, &got) < 0)
 		return false;
 	*place = (struct place){got.mount_id, got.attributes & STATX_IS_MOUNT_ROOT, st.st_dev, st.st_ino};
 	return true;

@@ -135,6 +135,64 @@ static bool empty(int dir, int depth)
 	return n == 0;
 }
 
+/* Blanks, commas and the like are octal in mountinfo: proc_pid_mountinfo(5). */
+static void decode_octal(char *text)
+{
+	char *to = text;
+	for (; *text; text++) {
+		*to = *text;
+		if (*text == '\\' && text[1] && text[2] && text[3]) {
+			*to = (char)((text[1] - '0') << 6 | (text[2] - '0') << 3 | (text[3] - '0'));
+			text += 3;
+		}
+		to++;
+	}
+	*to = '\0';
+}
+
+/* Is it an overlay's work directory already? */
+static bool is_mounted(const struct stat *work, int mounts)
+{
+	static const char option[] = "workdir=";
+	char buf[4096], path[2 * PATH_BYTES];
+	size_t matched = 0, len = 0;
+	struct stat st;
+	ssize_t n;
+	while ((n = read(mounts, buf, sizeof buf)) > 0)
+		for (const char *p = buf; p < buf + n; p++) {
+			if (matched < sizeof option - 1) {
+				matched = *p == option[matched] ? matched + 1 : *p == option[0];
+			} else if (*p != ',' && *p != ' ' && *p != '\n') {
+				if (len < sizeof path - 1)
+					path[len++] = *p;
+			} else {
+				path[len] = '\0';
+				decode_octal(path);
+				if (stat(path, &st) == 0 && st.st_dev == work->st_dev && st.st_ino == work->st_ino)
+					return true;
+				matched = len = 0;
+			}
+		}
+	return false;
+}
+
+bool lock_work(int work, int mounts, const char **why)
+{
+	struct stat st;
+	*why = NULL;
+	if (flock(work, LOCK_EX | LOCK_NB) < 0 || fstat(work, &st) < 0) {
+		*why = errno == EWOULDBLOCK ? "another root has it mounted" : NULL;
+		return false;
+	}
+	/* Only now: who mounts it holds the lock while doing so. */
+	if (is_mounted(&st, mounts)) {
+		*why = "the host has it mounted";
+		errno = EBUSY;
+		return false;
+	}
+	return true;
+}
+
 /* The directory `path`, its last component no link; *made tells whether it is new. */
 static int own_directory(const char *path, bool *made)
 {
@@ -144,7 +202,8 @@ static int own_directory(const char *path, bool *made)
 	return open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-int prepare_writable(const char *upper, const char *work, struct made *made, const char **path, const char **why)
+int prepare_writable(const char *upper, const char *work, int mounts, struct made *made, const char **path,
+		     const char **why)
 {
 	*why = NULL;
 	*path = upper;
@@ -158,8 +217,7 @@ int prepare_writable(const char *upper, const char *work, struct made *made, con
 		*why = errno == ELOOP || errno == ENOTDIR ? "is no directory of its own" : NULL;
 		return -1;
 	}
-	if (flock(dir, LOCK_EX | LOCK_NB) < 0 || !empty(dir, 0)) {
-		*why = errno == EWOULDBLOCK ? "another root has it mounted" : NULL;
+	if (!lock_work(dir, mounts, why) || !empty(dir, 0)) {
 		int err = errno;
 		close(dir);
 		errno = err;

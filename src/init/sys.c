@@ -58,6 +58,12 @@ int sys_pivot_root(const char *new_root, const char *put_old)
 	return (int)syscall(SYS_pivot_root, new_root, put_old);
 }
 
+int sys_statx(int fd, unsigned wanted, struct statx_head *got)
+{
+	_Static_assert(sizeof *got == 256, "struct statx");
+	return (int)syscall(SYS_statx, fd, "", AT_EMPTY_PATH, wanted, got);
+}
+
 int sys_pidfd_open(pid_t pid)
 {
 	return (int)syscall(SYS_pidfd_open, pid, 0);

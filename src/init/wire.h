@@ -55,6 +55,7 @@ _Noreturn void keep(int commands, int node, uint16_t index);
 /* ---- child.c ---- */
 struct child_ends { /* the child's ends, at these numbers and nothing else open */
 	int pair, log, report;
+	int mounts; /* the host's mountinfo */
 };
 _Noreturn void child(struct child_ends ends);
 

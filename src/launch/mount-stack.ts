@@ -2,20 +2,42 @@
 import { spawn } from 'node:child_process';
 import { realpathSync } from 'node:fs';
 import { Failure } from '../errors.js';
-import { childOpStrings } from '../plan/child-ops.js';
+import { type ChildOp, childOpStrings } from '../plan/child-ops.js';
 import { mountOps } from '../stack/mount-ops.js';
 import type { Stack } from '../stack/stack.js';
 import { initProgram } from '../sys/init-program.js';
 import { mountsOf } from '../sys/mountinfo.js';
 
+export interface MountOptions {
+  /** A directory that is locked meanwhile: of several at once, one mounts. Without it a mount covers the one before. */
+  readonly lock?: string;
+  /** Device nodes in it can be opened. */
+  readonly devices?: boolean;
+}
+
+/** Exit status of the init program: the place is a mount point already. src/init/child.c, mount_main() */
+const MOUNTED_ALREADY = 3;
+
 /**
  * Mounts a stack on a directory. It appears there whole, or not at all.
+ * @returns false where, with a lock, something is mounted there already
  * @throws UserError for what cannot be mounted, Failure for the step that failed; nothing is mounted then
  */
-export async function mountStack(stack: Stack, where: string): Promise<void> {
+export async function mountStack(
+  stack: Stack,
+  where: string,
+  { lock, devices = false }: MountOptions = {},
+): Promise<boolean> {
   const live = realpathSync(where);
-  const ops = mountOps(stack, live).flatMap(childOpStrings);
-  await runInit(['mount', live], ops.map((text) => `${text}\0`).join(''));
+  const ops: ChildOp[] = [...(devices ? [{ op: 'devices-allowed' } as const] : []), ...mountOps(stack, live)];
+  const plan = Buffer.from(
+    ops
+      .flatMap(childOpStrings)
+      .map((text) => `${text}\0`)
+      .join(''),
+  );
+  const args = ['mount', live, String(plan.length), ...(lock === undefined ? [] : [lock])];
+  return (await runInit(args, plan, [0, MOUNTED_ALREADY])) === 0;
 }
 
 /**
@@ -30,10 +52,14 @@ export async function unmountStack(where: string): Promise<void> {
   );
   if (!paths.includes(live)) throw new Failure({ what: `${where} is no mount point` });
   // mountinfo lists a mount after the one it lies on: the last goes first.
-  await runInit(['umount', ...paths.reverse()], '');
+  await runInit(['umount', ...paths.reverse()]);
 }
 
-async function runInit(args: readonly string[], input: string): Promise<void> {
+async function runInit(
+  args: readonly string[],
+  input: Uint8Array = Buffer.alloc(0),
+  okCodes: readonly number[] = [0],
+): Promise<number> {
   const child = spawn(initProgram(), args, { stdio: ['pipe', 'ignore', 'pipe'], env: {} });
   let complaint = '';
   child.stderr.on('data', (bytes: Buffer) => {
@@ -45,5 +71,7 @@ async function runInit(args: readonly string[], input: string): Promise<void> {
     child.on('error', (cause) => reject(new Failure({ what: `cannot run ${initProgram()}`, cause })));
     child.on('close', resolve);
   });
-  if (code !== 0) throw new Failure({ what: complaint.trim() || `the init program ended with ${code}` });
+  if (code === null || !okCodes.includes(code))
+    throw new Failure({ what: complaint.trim() || `the init program ended with ${code}` });
+  return code;
 }
