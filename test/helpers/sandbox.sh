@@ -58,6 +58,26 @@ own_directories() {
 	mkdir /run/network
 }
 
+# Opens the way to the checkout for tests that run as another user: /root is closed on most machines. The
+# directory is changed on a layer of the sandbox's own.
+open_way() {
+	project=$(cd "$(dirname "$0")/../.." && pwd -P)
+	way=
+	closed=
+	IFS=/
+	for part in ${project#/}; do
+		way=$way/$part
+		case $(stat -c %A "$way") in *[xt]) continue ;; esac
+		if [ -z "$closed" ]; then
+			closed=$way
+			mkdir -p /mnt/way/upper /mnt/way/work
+			mount -t overlay -o "lowerdir=$way,upperdir=/mnt/way/upper,workdir=/mnt/way/work" overlay "$way"
+		fi
+		chmod o+x "$way"
+	done
+	unset IFS
+}
+
 inside() {
 	# /proc is still the host's: this is the shell's pid as the host numbers it.
 	read -r host_pid _ </proc/self/stat
@@ -66,6 +86,7 @@ inside() {
 	mount -t tmpfs tmpfs /mnt
 	own_sysfs
 	own_directories
+	open_way
 	umount -l /mnt
 	ip link set lo up
 	echo "ready $host_pid $OVERLAY_TEST_GROUP"
