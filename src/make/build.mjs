@@ -3,6 +3,7 @@
 // only on the path that uses them (see "doors" below).
 import { execFileSync } from 'node:child_process';
 import {
+  copyFileSync,
   cpSync,
   mkdirSync,
   readdirSync,
@@ -14,6 +15,8 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
+import { Script } from 'node:vm';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const dist = join(root, 'dist');
@@ -59,7 +62,7 @@ async function buildCommands() {
   });
   await build({
     absWorkingDir: root,
-    entryPoints: [...doors, ...commands].map((name) => ({ in: `src/${name}.ts`, out: name })),
+    entryPoints: [...doors, ...commands].map((name) => ({ in: `src/${name}.ts`, out: `${name}.bundle` })),
     outdir: fresh,
     bundle: true,
     platform: 'node',
@@ -69,13 +72,34 @@ async function buildCommands() {
     minifyWhitespace: true,
     // node-pty finds its native part relative to its package; a door stays a require() of its own file.
     external: ['node-pty', ...doors.map((name) => `../${name}.js`)],
+    // A function of what a module is given: bundle-stub.cjs calls it.
+    banner: { js: '(function(exports,require,module,__filename,__dirname){' },
+    footer: { js: '})' },
     define: { OVERLAY_BOOT_VERSION: JSON.stringify(version) },
     // A require() of the door, not an import(): that would start Node's module loader for it.
     supported: { 'dynamic-import': false },
     logLevel: 'warning',
   });
+  for (const name of [...doors, ...commands]) addCodeCache(join(fresh, name));
   // netlink looks for its native part in prebuilds/ one folder above the file that asks.
   cpSync(join(root, 'node_modules/netlink/prebuilds'), join(fresh, 'prebuilds'), { recursive: true });
+}
+
+/**
+ * Compiles a bundle for this Node, whole: without that, V8 compiles each function when it is first called, which
+ * is half of the time a command takes. See bundle-stub.cjs, which runs it.
+ * @param {string} path  in dist/, without `.js`
+ */
+function addCodeCache(path) {
+  const file = `${path}.bundle.js`;
+  const source = readFileSync(file, 'latin1');
+  if (/[^\0-\x7f]/.test(source)) throw new Error(`${file} is not ASCII`);
+  // The flags of when the cache is made are in it, and have to be those of when it is used.
+  setFlagsFromString('--no-lazy');
+  const script = new Script(source, { filename: file });
+  setFlagsFromString('--lazy');
+  writeFileSync(`${file}.${process.version}-${process.arch}`, script.createCachedData());
+  copyFileSync(join(root, 'src/make/bundle-stub.cjs'), `${path}.js`);
 }
 
 /**
