@@ -9,6 +9,8 @@ export interface OptionSpec {
   readonly short?: string;
   /** Name of the value in the usage text; without it the option is a switch. */
   readonly value?: string;
+  /** The value where the option stands without one; another is then given as `--name=VALUE` only. */
+  readonly ifBare?: string;
   readonly help: string;
 }
 
@@ -69,7 +71,9 @@ export function parseCommandLine(command: Command, argv: readonly string[]): Arg
     ]),
   );
   try {
-    const parsed = parseArgs({ args: [...own], options, allowPositionals: true, strict: true });
+    const end = own.indexOf('--');
+    const args = own.map((word, i) => (end < 0 || i < end ? bareValue(specs, word) : undefined) ?? word);
+    const parsed = parseArgs({ args, options, allowPositionals: true, strict: true });
     const values = parsed.values as Record<string, string | boolean | undefined>;
     return {
       positionals: [...parsed.positionals, ...rest],
@@ -85,6 +89,11 @@ export function parseCommandLine(command: Command, argv: readonly string[]): Arg
     });
   }
 }
+
+const bareValue = (specs: readonly OptionSpec[], word: string): string | undefined =>
+  specs
+    .filter(({ name, ifBare }) => ifBare !== undefined && word === `--${name}`)
+    .map(({ name, ifBare }) => `--${name}=${ifBare}`)[0];
 
 /** `overlay-go -u joe mta ls -l`: the `-l` belongs to `ls`. */
 function splitAtFirstPositional(
@@ -103,11 +112,16 @@ function splitAtFirstPositional(
   return { own: argv.slice(0, index), rest: argv.slice(index) };
 }
 
+const valueText = ({ value, ifBare }: OptionSpec): string => {
+  if (!value) return '';
+  return ifBare === undefined ? ` ${value}` : `[=${value}]`;
+};
+
 /** The text of `--help`. */
 export function helpText(command: Command): string {
   const usage = command.usage.map((line, i) => `${i === 0 ? 'usage: ' : '       '}${command.name} ${line}`);
   const rows = [...command.options, ...COMMON].map((spec): [string, string] => [
-    `${spec.short ? `-${spec.short}, ` : '    '}--${spec.name}${spec.value ? ` ${spec.value}` : ''}`,
+    `${spec.short ? `-${spec.short}, ` : '    '}--${spec.name}${valueText(spec)}`,
     spec.help,
   ]);
   const width = Math.max(...rows.map(([left]) => left.length));
