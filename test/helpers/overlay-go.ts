@@ -17,31 +17,39 @@ export async function bootCopy(sandbox: Sandbox, name = 'copy', lines = ''): Pro
   await sandbox.sh(`overlay-boot ${base}/${name}.conf`, { cwd: '/' });
 }
 
+/**
+ * What the shell on the terminal does: a ^C is for who sets its trap anew, as Node does, not for the nsenter on
+ * the way; and it stays after the program, since node-pty may lose the last output of one that exits.
+ */
+const HOLDER = 'trap "" INT QUIT TSTP; "$@"; printf "[[exit %d]]" $?; read -r _';
+
 /** A program of the sandbox on a terminal of 80 by 24, and what is typed and seen there. */
 export class AtTerminal {
   readonly #pty: IPty;
   readonly #pieces: Buffer[] = [];
-  #status: number | undefined;
+  #hungUp = false;
 
   constructor(sandbox: Sandbox, argv: readonly string[], options: RunOptions = {}) {
     const env = { TERM: 'xterm', ...options.env };
-    // A ^C is for who sets its trap anew, as Node does, and not for the nsenter on the way.
-    const trap = ['-c', 'trap "" INT QUIT TSTP; exec "$@"', 'sh'];
-    const args = [...trap, ...sandbox.enterArgv(argv, { cwd: '/', ...options, env })];
+    const args = ['-c', HOLDER, 'sh', ...sandbox.enterArgv(argv, { cwd: '/', ...options, env })];
     this.#pty = spawn('/bin/sh', args, { cols: 80, rows: 24, cwd: '/', env: {}, encoding: null });
     this.#pty.onData((bytes: unknown) => this.#pieces.push(bytes as Buffer));
-    this.#pty.onExit(({ exitCode, signal }) => {
-      this.#status = signal ? 128 + signal : exitCode;
-    });
   }
 
   /** Everything seen so far. */
   get seen(): Buffer {
-    return Buffer.concat(this.#pieces);
+    return Buffer.from(this.text, 'latin1');
   }
 
+  /** The same, a character for a byte. */
   get text(): string {
-    return this.seen.toString('latin1');
+    return Buffer.concat(this.#pieces).toString('latin1').split('[[exit ')[0] ?? '';
+  }
+
+  /** What the holder said of its exit, once it has. */
+  get #status(): number | undefined {
+    const status = /\[\[exit (\d+)\]\]/.exec(Buffer.concat(this.#pieces).toString('latin1'));
+    return status ? Number(status[1]) : undefined;
   }
 
   type(keys: string): void {
@@ -74,11 +82,14 @@ export class AtTerminal {
 
   /** Its exit status, 128+n for a signal. */
   async exits(timeoutMs = 10_000): Promise<number> {
-    await eventually('the end of the terminal session', () => this.#status !== undefined, timeoutMs);
-    return this.#status ?? -1;
+    const status = await eventually('the end of the terminal session', () => this.#status, timeoutMs);
+    this.hangUp();
+    return status;
   }
 
+  /** Ends the session, as a terminal does that is closed. */
   hangUp(): void {
-    if (this.#status === undefined) this.#pty.kill('SIGKILL');
+    if (!this.#hungUp) this.#pty.kill('SIGKILL');
+    this.#hungUp = true;
   }
 }

@@ -100,7 +100,7 @@ describe('overlay-go on a terminal', () => {
       'copy',
       'sh',
       '-c',
-      'stty raw -echo; printf "\\001ready\\377"; head -c 256 | od -An -v -tu1 -w256',
+      'stty raw -echo; printf "\\002ready\\377"; head -c 256 | od -An -v -tu1 -w256',
     ]);
     await terminal.sees(/ready\xff/);
     terminal.type(Buffer.from(Array.from({ length: 256 }, (_, byte) => byte)).toString('latin1'));
