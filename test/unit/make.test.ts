@@ -1,5 +1,13 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { expect } from 'chai';
@@ -300,6 +308,20 @@ describe('the set-up', () => {
       const said = importsFrom(join(TOP, 'src/make', `${entry}.mjs`));
       expect(said.filter((name) => !name.startsWith('node:'))).to.deep.equal([]);
     });
+
+  it('ships a shim and an entry in package.json for every command', () => {
+    const commands = readdirSync(join(TOP, 'src/cli'))
+      .filter((name) => /^(overlay-|wafers|stacko|boxctl|mount\.)/.test(name))
+      .map((name) => name.replace(/\.ts$/, ''));
+    const { bin } = JSON.parse(readFileSync(join(TOP, 'package.json'), 'utf8')) as {
+      bin: Record<string, string>;
+    };
+    expect(bin).to.deep.equal(Object.fromEntries(commands.map((name) => [name, `bin/${name}`])));
+    for (const name of commands) {
+      const shim = readFileSync(join(TOP, 'bin', name), 'utf8');
+      expect(shim).to.equal(`#!/usr/bin/env node\nrequire('../dist/cli/${name}.js');\n`);
+    }
+  });
 
   it('ships the defaults of the program, commented out, as its settings file', () => {
     const text = readFileSync(join(TOP, 'conf.d/overlay-boot.conf'), 'utf8');
