@@ -341,6 +341,7 @@ class Boot {
         route: await this.#host.route(),
         pid: this.#state.init?.pid ?? 0,
         path: this.#host.path,
+        timeoutMs: this.#request.timeoutMs,
         beforeIfup: (due) => this.#setIfup([...this.#state.ifup, due]),
         withoutStanza: (name) => this.#setIfup(this.#state.ifup.filter((due) => due.interface !== name)),
       },
@@ -418,8 +419,9 @@ class Boot {
     const error = this.#session.interrupted ?? cause;
     const left = await this.#takeBack();
     const why = error instanceof Error ? error.message : String(error);
-    const { name, log } = this.#state;
-    const lines = why.split('\n').map((line) => (line.startsWith('/') ? line : `${name}: ${line}`));
+    const { name, conf, log } = this.#state;
+    // What begins with the conf says by that whose it is.
+    const lines = why.split('\n').map((line) => (line.startsWith(`${conf}:`) ? line : `${name}: ${line}`));
     if (left) lines.push(`${name}: left behind: ${left}: overlay-stop ${name} tries again`);
     if (this.#logOpen) lines[lines.length - 1] += ` (log: ${log})`;
     const failure = new BootFailure({ what: lines.join('\n'), cause: error });

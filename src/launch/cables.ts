@@ -65,6 +65,8 @@ export interface CableMaker {
   readonly pid: number;
   /** PATH, where ifup and ifdown are looked for. */
   readonly path: string;
+  /** Milliseconds that the boot has in all; 0 is no limit. */
+  readonly timeoutMs: number;
   /** Called before ifup is run for an interface: from then on ifdown is due. */
   readonly beforeIfup: (interfaceName: IfupInterface) => void;
   /** Called when ifup knew nothing of it. */
@@ -95,15 +97,20 @@ async function leaveToIfup(
   {
     route,
     path,
+    timeoutMs,
     beforeIfup,
     withoutStanza,
     bringUp,
+    IFUP_TIMEOUT_MS,
     findProgram,
   }: CableMaker & typeof import('./ifupdown.js'),
 ): Promise<void> {
   const { host } = cable;
   beforeIfup({ interface: host, ifdown: findProgram('ifdown', path) ?? 'ifdown' });
-  const outcome = await bringUp(host, { path });
+  const outcome = await bringUp(host, {
+    path,
+    timeoutMs: Math.min(timeoutMs || IFUP_TIMEOUT_MS, IFUP_TIMEOUT_MS),
+  });
   if (outcome === 'up') return;
   withoutStanza(host);
   if (cable.kind === 'veth') return route.setUp(host);

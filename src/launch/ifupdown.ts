@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { Failure } from '../errors.js';
 import type { ProgramResult } from '../sys/run.js';
 
-/** DHCP without an answer is given up by ifup itself after that or later. */
-const TIMEOUT_MS = 60_000;
+/** Milliseconds; DHCP without an answer is given up by ifup itself after that or later. */
+export const IFUP_TIMEOUT_MS = 60_000;
 /** Of what a stanza's commands wrote, the last lines go into the message. */
 const LINES_SHOWN = 3;
 
@@ -70,7 +70,7 @@ function isExecutable(file: string): boolean {
 async function run(
   argv: readonly [string, ...string[]],
   interfaceName: string,
-  { path, timeoutMs = TIMEOUT_MS }: IfupdownOptions,
+  { path, timeoutMs = IFUP_TIMEOUT_MS }: IfupdownOptions,
 ): Promise<boolean> {
   const { ProgramFailure, runProgram } = await import('../sys/run.js');
   let result: Pick<ProgramResult, 'stderr'>;

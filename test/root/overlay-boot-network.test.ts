@@ -1,5 +1,6 @@
 /** Cables on a real kernel; the host's ifup and ifdown are stand-ins on PATH that record their calls. */
 import { expect } from 'chai';
+import type { Completed } from '../helpers/namespaces.js';
 import { type ConfValues, useSubhosts } from '../helpers/subhosts.js';
 
 interface Link {
@@ -43,20 +44,22 @@ ${program === 'ifup' ? ifup : ''}
   }
   const ifcalls = (): string[] => (subhosts.file('/srv/t/ifcalls') ?? '').split('\n').filter(Boolean);
   /** Boots with a PATH of its own, which the shim's `env node` is not to depend on. */
-  const bootWith = async (conf: string, { PATH }: { PATH: string }) => {
-    const node = process.execPath;
-    return await subhosts.sandbox.run(
+  const bootWith = async (
+    conf: string,
+    { PATH }: { PATH: string },
+    ...options: string[]
+  ): Promise<Completed> =>
+    await subhosts.sandbox.run(
       [
         '/bin/sh',
         '-c',
-        'command=$(command -v overlay-boot); export PATH="$P"; exec "$N" "$command" "$C"',
+        'command=$(command -v overlay-boot); export PATH="$P"; exec "$N" "$command" "$@"',
         'sh',
+        ...options,
+        conf,
       ],
-      {
-        env: { P: PATH, N: node, C: conf },
-      },
+      { env: { P: PATH, N: process.execPath }, timeoutMs: 20_000 },
     );
-  };
   afterEach(async () => {
     await subhosts.sandbox.sh('rm -rf /srv/t/ifcalls /srv/t/ifupdown');
   });
@@ -86,7 +89,7 @@ ${program === 'ifup' ? ifup : ''}
     );
     expect(
       await subhosts.sandbox.sh('ip netns exec a ping -c 1 -W 2 127.0.0.1; ping -c 1 -W 2 192.0.2.2'),
-    ).to.match(/( 0% packet loss[^]*){2}/);
+    ).to.match(/( 0% packet loss[\s\S]*){2}/);
   });
 
   it('none is a network with lo only', async () => {
@@ -155,12 +158,9 @@ ${program === 'ifup' ? ifup : ''}
 
   it('an ifup that hangs is ended with the boot', async () => {
     const conf = await subhosts.make('a', { CABLES: '=' });
-    const { PATH } = standIns('a0', 'exec sleep 1000');
+    const path = standIns('a0', 'exec sleep 1000');
     const started = Date.now();
-    const { code, stderr } = await subhosts.boot(['--timeout', '0.5', conf], {
-      env: { PATH: `/srv/t/ifupdown:${process.env.PATH}:${PATH}` },
-      timeoutMs: 20_000,
-    });
+    const { code, stderr } = await bootWith(conf, path, '--timeout', '0.5');
     expect(code).to.equal(1);
     expect(stderr).to.match(/^overlay-boot: a: not ready within 0.5 s: it was at: cables/);
     expect(Date.now() - started).to.be.lessThan(10_000);
