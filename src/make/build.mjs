@@ -72,6 +72,8 @@ async function buildCommands() {
     minifyWhitespace: true,
     // node-pty finds its native part relative to its package; a door stays a require() of its own file.
     external: ['node-pty', ...doors.map((name) => `../${name}.js`)],
+    // Looks through folders for the native part, which lies at one place here.
+    alias: { 'node-gyp-build': './src/make/prebuilt.cjs' },
     // A function of what a module is given: bundle-stub.cjs calls it.
     banner: { js: '(function(exports,require,module,__filename,__dirname){' },
     footer: { js: '})' },

@@ -1,5 +1,6 @@
 /** Commands, printed as an admin would type them. Node's own modules only. */
 import { spawnSync } from 'node:child_process';
+import { constants } from 'node:os';
 
 /** What the set-up or the demo cannot go on without; its message is the one line that says so. */
 export class Missing extends Error {}
@@ -34,7 +35,7 @@ export function commandLine(argv) {
 }
 
 /**
- * Prints the command and runs it. What it prints is seen at once, unless `quiet`.
+ * Prints the command and runs it. What it prints is seen at once, unless `quiet`. ^C ends more than the command.
  * @param {readonly string[]} argv
  * @param {CommandOptions} [options]
  * @returns {{ readonly ok: boolean, readonly output: string, readonly ending: string }} `ending` says how it
@@ -50,6 +51,8 @@ export function attempt(argv, { cwd, env, quiet = false, typed = commandLine(arg
     stdio: quiet ? ['ignore', 'pipe', 'pipe'] : 'inherit',
     maxBuffer: 256 * 1024 * 1024,
   });
+  if (result.signal === 'SIGINT' || result.status === 128 + constants.signals.SIGINT)
+    throw new Missing(`${typed || program}: interrupted`);
   const code = result.error && 'code' in result.error ? String(result.error.code) : undefined;
   return {
     ok: result.status === 0,
@@ -66,7 +69,6 @@ export function attempt(argv, { cwd, env, quiet = false, typed = commandLine(arg
 export function runMake(name, main) {
   // ^C ends the command that runs, and with it this one, but not before it has cleared up.
   process.on('SIGINT', () => undefined);
-  process.on('SIGTERM', () => undefined);
   try {
     process.exitCode = main();
   } catch (error) {

@@ -25,7 +25,7 @@ import {
 } from '../../src/make/host.mjs';
 import { missingPackages, needs } from '../../src/make/packages.mjs';
 import { aptReason, buildIsDue, networkHint, npmIsDue, npmReason } from '../../src/make/set-up.mjs';
-import { commandLine } from '../../src/make/shell.mjs';
+import { attempt, commandLine, Missing } from '../../src/make/shell.mjs';
 import { addUp, countsOfRun, inWords } from '../../src/make/test-runs.mjs';
 
 const TOP = resolve(__dirname, '..', '..');
@@ -301,6 +301,23 @@ describe('the set-up', () => {
     expect(commandLine(['cp', '-r', "it's here", '/a-b/c.d', ''])).to.equal(
       "cp -r 'it'\\''s here' /a-b/c.d ''",
     );
+  });
+
+  const interrupted: [string, string][] = [
+    ['a command that ^C has ended', 'kill -INT $$'],
+    ['a command that ended itself upon ^C', 'exit 130'],
+  ];
+  for (const [title, script] of interrupted)
+    it(`goes no further after ${title}`, () =>
+      expect(() => attempt(['sh', '-c', script], { typed: '' })).to.throw(Missing, 'sh: interrupted'));
+
+  it('says how a command ended, and goes on', () => {
+    expect(attempt(['sh', '-c', 'echo why >&2; exit 3'], { quiet: true, typed: '' })).to.deep.equal({
+      ok: false,
+      output: 'why\n',
+      ending: 'exit 3',
+    });
+    expect(attempt(['/no/such/program'], { quiet: true, typed: '' }).ending).to.equal('ENOENT');
   });
 
   for (const entry of ['start', 'test', 'bench', 'check'])
