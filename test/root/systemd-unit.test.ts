@@ -1,0 +1,51 @@
+/** conf.d/subhosts@.service: its own lines, run as systemd would; systemd itself does not run in a sandbox. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import { eventually, PROJECT, useSandbox } from '../helpers/namespaces.js';
+
+const UNIT = readFileSync(join(PROJECT, 'conf.d/subhosts@.service'), 'utf8');
+
+/** A setting's value for the instance `one`. */
+const setting = (name: string): string =>
+  (new RegExp(`^${name}=(.*)$`, 'm').exec(UNIT)?.[1] ?? '').replaceAll('%i', 'one');
+
+/** A command line of the unit, by the project's own commands. */
+const command = (name: string): string[] => setting(name).replace('/usr/sbin/', '').split(' ');
+
+describe('the systemd unit', () => {
+  const sandbox = useSandbox();
+
+  it('forks, with the process that stays in its PIDFile, until it is stopped', async () => {
+    await sandbox().writeFile('/opt/subhost/one/one.conf', 'BASE=.\nSTART=none\n');
+    await sandbox().writeFile('/etc/subhosts.conf', '/opt/subhost/one/one.conf\n');
+    await sandbox().sh('cd /opt/subhost/one && mkdir root work live && mkdir -p /var/log/overlay-boot');
+    expect(setting('Type')).to.equal('forking');
+    const started = await sandbox().run(command('ExecStart'));
+    expect({ code: started.code, stderr: started.stderr }).to.deep.equal({ code: 0, stderr: '' });
+    const pid = (await sandbox().readFile(setting('PIDFile'))).trim();
+    expect(await sandbox().sh(`cat /proc/${pid}/comm`)).not.to.match(/node|overlay-boot/);
+    expect((await sandbox().run(command('ExecStop'))).code).to.equal(0);
+    await eventually(
+      'the process has ended',
+      async () => (await sandbox().run(['test', '-d', `/proc/${pid}`])).code === 1,
+    );
+    expect((await sandbox().run(['test', '-e', setting('PIDFile')])).code).to.equal(1);
+  });
+
+  it('fails to start what is not listed, with the reason', async () => {
+    const [program = '', option = ''] = command('ExecStart');
+    const { code, stderr } = await sandbox().run([program, option, 'two']);
+    expect(code).to.equal(2);
+    expect(stderr)
+      .to.match(/^overlay-boot: /)
+      .and.include('two')
+      .and.include('/etc/subhosts.conf');
+  });
+
+  it('lets our own time limits end first', async () => {
+    const help = await sandbox().sh('overlay-boot --help');
+    const bootSeconds = Number(/--timeout.*default (\d+)/.exec(help)?.[1]);
+    expect(Number(setting('TimeoutStartSec'))).to.be.greaterThan(bootSeconds);
+  });
+});
