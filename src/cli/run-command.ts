@@ -1,4 +1,5 @@
 /** Runs a command: parse, call, print one error line per mistake, set the exit code. */
+import { isatty } from 'node:tty';
 import { EXIT } from '../errors.js';
 import { type Command, helpText, parseCommandLine, type Terminal } from './command.js';
 
@@ -32,18 +33,27 @@ function report(error: unknown, terminal: Terminal): void {
   if (terminal.env.OVERLAY_DEBUG === '1') console.error(error);
 }
 
-function realTerminal(name: string): Terminal {
+/** Made when something is printed: it takes a while, and most of the time nothing waits for that any more. */
+function openStdout(): NodeJS.WriteStream {
   // A reader that went away (`overlay-status | head -1`) ends the command quietly, as it does for ls.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(EXIT.ok);
     throw error;
   });
+  return process.stdout;
+}
+
+function realTerminal(name: string): Terminal {
+  let stdout: NodeJS.WriteStream | undefined;
   return {
     env: process.env,
     cwd: process.cwd(),
-    fancy: process.stdout.isTTY === true && !process.env.NO_COLOR,
+    fancy: isatty(1) && !process.env.NO_COLOR,
     uid: process.geteuid?.() ?? -1,
-    print: (line) => process.stdout.write(`${line}\n`),
+    print(line) {
+      stdout ??= openStdout();
+      stdout.write(`${line}\n`);
+    },
     warn: (line) => process.stderr.write(`${name}: ${line}\n`),
   };
 }

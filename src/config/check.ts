@@ -31,6 +31,7 @@ interface Check {
   /** Is the value of the variable to be looked for, or does it come from a command? */
   readonly looked: (variable: string) => boolean;
   readonly options: CheckOptions;
+  readonly mounts: readonly Mount[];
   readonly mistake: (variable: string, what: string, todo?: string) => UserError;
 }
 
@@ -54,6 +55,7 @@ export function checkPaths(
       !config.stack && looked('UPPER') && realPath(config.upper) !== '/' ? realPath(config.upper) : undefined,
     looked,
     options,
+    mounts: options.mounts ?? mountsOf('self'),
     mistake: (variable, what, todo) => new UserError({ what: `${config.conf}: ${variable}: ${what}`, todo }),
   };
   return [
@@ -144,14 +146,13 @@ function overlayRules({ config, kind, looked, mistake }: Check): Error[] {
   ];
 }
 
-function liveMistakes({ config, kind, upper, looked, mistake, options }: Check): Error[] {
+function liveMistakes({ config, kind, upper, looked, mistake, mounts }: Check): Error[] {
   if (kind === 'self' || !looked('LIVE')) return [];
   if (upper !== undefined && leadsInto(config.live, upper))
     return [
       mistake('LIVE', `${config.live} is inside UPPER, which the subhost can change`, 'put it beside UPPER'),
     ];
   const live = realPath(config.live);
-  const mounts = options.mounts ?? mountsOf('self');
   if (!mounts.some(({ mountPoint }) => mountPoint === live)) return [];
   return [
     mistake(
@@ -162,13 +163,12 @@ function liveMistakes({ config, kind, upper, looked, mistake, options }: Check):
   ];
 }
 
-function depthMistakes({ config, kind, looked, mistake, options }: Check): Error[] {
+function depthMistakes({ config, kind, looked, mistake, mounts }: Check): Error[] {
   if (kind !== 'overlay') return [];
   const layers: [string, string][] = [
     ...(looked('LOWER') ? config.lower.map((path): [string, string] => ['LOWER', path]) : []),
     ...(looked('UPPER') ? [['UPPER', config.upper] satisfies [string, string]] : []),
   ];
-  const mounts = options.mounts ?? mountsOf('self');
   return layers.flatMap(([variable, path]) => {
     const depth = stackDepth(path, mounts);
     if (depth < MAX_STACK_DEPTH) return [];
