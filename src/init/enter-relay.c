@@ -9,7 +9,6 @@
 /* What may be left in a pipe or a pty by a process that has ended; a daemon's endless output is cut here. */
 #define DRAIN_BYTES (1 << 20)
 
-static pid_t node;                   /* our parent; only its signals count */
 static volatile pid_t starter;       /* the stage "inside", enter-inside.c */
 static volatile pid_t inside;        /* 0: not known yet */
 static volatile int starter_status = -1, inside_status = -1;
@@ -37,8 +36,8 @@ static void on_child(int sig)
 
 static void pass_on(int sig)
 {
-	if (inside_status >= 0 || on_terminal)
-		_exit(128 + sig); /* only output is left; or: hang up, and the kernel tells the inside session */
+	if (inside_status >= 0)
+		_exit(128 + sig); /* only output is left */
 	if (inside == 0)
 		early_signal = sig;
 	else if (kill(-inside, sig) < 0)
@@ -46,15 +45,24 @@ static void pass_on(int sig)
 }
 
 /*
- * A ^C of the caller's terminal reaches Node and us, and Node passes on what it gets: only Node's copy counts,
- * or the program inside would see two. (The signal of a Node that dies is sent in its name, too.)
+ * What Node sends, and what it means to the process inside (enter.ts has the same table). A ^C of the caller's
+ * terminal reaches Node and us, and Node passes it on, so ours is ignored, or the program inside would see two.
+ * It has to come by another number: of two pending signals of one number the kernel keeps the first only.
  */
-static void on_signal(int sig, siginfo_t *info, void *context)
+static const int passed_on[][2] = {
+	{SIGUSR1, SIGINT},
+	{SIGUSR2, SIGTERM},
+	{SIGVTALRM, SIGHUP},
+	{SIGPROF, SIGQUIT},
+};
+#define N_PASSED_ON (sizeof passed_on / sizeof passed_on[0])
+
+static void on_signal(int sig)
 {
 	int saved = errno;
-	(void)context;
-	if (info->si_pid == node && info->si_code <= 0)
-		pass_on(sig);
+	for (size_t i = 0; i < N_PASSED_ON; i++)
+		if (passed_on[i][0] == sig)
+			pass_on(passed_on[i][1]);
 	errno = saved;
 }
 
@@ -70,23 +78,23 @@ static void on_resize(int sig)
 
 void relay_catch_signals(bool terminal)
 {
-	const int passed_on[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 	struct sigaction action = {.sa_handler = on_child};
 	on_terminal = terminal;
-	node = getppid();
 	wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	sigfillset(&action.sa_mask); /* the handlers share state: one at a time */
 	sigaction(SIGCHLD, &action, NULL);
-	action.sa_handler = on_resize;
 	action.sa_flags = SA_RESTART;
+	action.sa_handler = on_resize;
 	sigaction(SIGWINCH, &action, NULL);
-	action.sa_sigaction = on_signal;
-	action.sa_flags = SA_SIGINFO | SA_RESTART;
-	for (size_t i = 0; i < sizeof passed_on / sizeof passed_on[0]; i++)
-		sigaction(passed_on[i], &action, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	/* On a terminal, to end is to hang up: the master goes, and the kernel tells the session inside. */
+	for (size_t i = 0; i < N_PASSED_ON && !terminal; i++) {
+		action.sa_handler = on_signal;
+		sigaction(passed_on[i][0], &action, NULL);
+		signal(passed_on[i][1], SIG_IGN);
+	}
 	/* A Node that was killed is a connection that was lost. */
-	prctl(PR_SET_PDEATHSIG, SIGHUP, 0, 0, 0);
+	prctl(PR_SET_PDEATHSIG, terminal ? SIGHUP : SIGVTALRM, 0, 0, 0);
 }
 
 void relay_starter(pid_t pid)

@@ -33,8 +33,18 @@ export interface CallerTerminal {
   readonly output: WriteStream;
 }
 
-/** Signals that end us, or whatever they mean to the process inside. */
-const PASSED_ON: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'];
+/**
+ * Signals that end us, or whatever they mean to the process inside, and what the relay is sent for them. The
+ * originals reach it by the caller's terminal too, and of two of one number the kernel may keep the wrong one.
+ */
+const PASSED_ON = {
+  SIGINT: 'SIGUSR1',
+  SIGTERM: 'SIGUSR2',
+  SIGHUP: 'SIGVTALRM',
+  SIGQUIT: 'SIGPROF',
+} as const;
+type PassedOn = keyof typeof PASSED_ON;
+const SIGNALS = Object.keys(PASSED_ON) as PassedOn[];
 
 /** Every subhost that runs, in alphabetical order, and the errors of records that cannot be read. */
 export function runningSubhosts(runDir: string): { states: SubhostState[]; errors: Error[] } {
@@ -101,7 +111,7 @@ export function checkedTerm(term: string | undefined, onTerminal: boolean): stri
  */
 export async function enterPlainly(state: SubhostState, request: EnterRequest): Promise<number> {
   const child = spawn(initProgram(), enterArguments(state, request), { stdio: 'inherit', env: {} });
-  const release = onSignals((signal) => child.kill(signal));
+  const release = onSignals((signal) => child.kill(PASSED_ON[signal]));
   return await exitStatus(child).finally(release);
 }
 
@@ -163,16 +173,20 @@ async function relay(pty: Pty, mark: string, { input, output }: CallerTerminal):
 
 const sizeOf = ({ columns, rows }: WriteStream): TerminalSize => ({ cols: columns, rows });
 
-function onSignals(listener: (signal: NodeJS.Signals) => void): () => void {
-  for (const signal of PASSED_ON) process.on(signal, listener);
+function onSignals(listener: (signal: PassedOn) => void): () => void {
+  const listen = (signal: NodeJS.Signals): void => listener(signal as PassedOn);
+  for (const signal of SIGNALS) process.on(signal, listen);
   return () => {
-    for (const signal of PASSED_ON) process.off(signal, listener);
+    for (const signal of SIGNALS) process.off(signal, listen);
   };
 }
 
 function exitStatus(child: ChildProcess): Promise<number> {
+  // A relay that was sent a signal before it was prepared ends by that.
+  const meant = (sent: NodeJS.Signals): NodeJS.Signals =>
+    SIGNALS.find((signal) => PASSED_ON[signal] === sent) ?? sent;
   return new Promise((done, fail) => {
-    child.once('exit', (code, signal) => done(code ?? 128 + (signal ? constants.signals[signal] : 0)));
+    child.once('exit', (code, signal) => done(code ?? 128 + (signal ? constants.signals[meant(signal)] : 0)));
     child.once('error', (cause) =>
       fail(new Failure({ what: `cannot run ${initProgram()}: ${cause.message}`, cause })),
     );

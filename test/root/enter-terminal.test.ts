@@ -51,7 +51,7 @@ describe('overlay-go on a terminal', () => {
 
   it('stops with ^Z, and goes on with fg', async () => {
     const terminal = await login();
-    await terminal.answers('sh -c "echo r\\un; sleep 60"', /run/);
+    await terminal.answers('sh -c "echo r\\un; exec sleep 60"', /run/);
     let from = terminal.seen.length;
     terminal.type('\x1a');
     await terminal.sees(/Stopped/, from);
