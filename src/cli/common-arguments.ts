@@ -22,3 +22,6 @@ export function secondsOption(args: Arguments, name: string): number | undefined
 
 /** The commands of this project, for the PATH of `!commands` and hooks: bin/, beside the bundles' dist/. */
 export const binDirectory = (): string => join(__dirname, '..', '..', 'bin');
+
+/** WAFERS: the directory of the wafers; empty means the default. */
+export const wafersDirectory = ({ env }: Terminal): string => env.WAFERS || '/var/lib/wafers';

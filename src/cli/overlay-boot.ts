@@ -8,7 +8,8 @@ import { loadSettings, SETTINGS_DIRECTORY, type Settings } from '../config/setti
 import { readSubhostsList } from '../config/subhosts-list.js';
 import { readTrusted } from '../config/trust.js';
 import { EXIT, Failure, throwAll, UserError } from '../errors.js';
-import { type Booted, type BootHost, boot } from '../launch/boot.js';
+import { boot } from '../launch/boot.js';
+import type { Booted, BootHost } from '../launch/boot-types.js';
 import { cgroupMount } from '../launch/cables.js';
 import { runValueCommand } from '../launch/host-commands.js';
 import { type Ended, Launcher } from '../launch/launcher.js';
@@ -23,7 +24,7 @@ import { currentBootId } from '../state/liveness.js';
 import { makeRunDirectory } from '../state/state-file.js';
 import { initProgram } from '../sys/init-program.js';
 import type { Arguments, Command, Terminal } from './command.js';
-import { binDirectory, requireRoot, secondsOption } from './common-arguments.js';
+import { binDirectory, requireRoot, secondsOption, wafersDirectory } from './common-arguments.js';
 import { runCommand } from './run-command.js';
 
 const NETNS_DIR = '/run/netns';
@@ -149,7 +150,7 @@ async function describe(
   if (action === 'check') return describeConfig(config);
   const plan = bootPlan(config, {
     rootKind: rootKind(config),
-    stack: stackOf(config),
+    stack: await stackOf(config, { wafers: wafersDirectory(terminal) }),
     initProgram: initProgram(),
     netnsDir: NETNS_DIR,
   });
@@ -262,6 +263,7 @@ function bootHost(
     cgroupMount: cgroupMount(),
     netnsDir: NETNS_DIR,
     path: terminal.env.PATH ?? '',
+    wafers: wafersDirectory(terminal),
     route: () => (socket ??= open()),
     closeRoute: async () => (await socket)?.close(),
   };

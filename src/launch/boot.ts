@@ -1,180 +1,58 @@
 /** Boots one subhost: from its conf file to the acknowledged ready, or to nothing at all. */
-import { existsSync, mkdirSync, realpathSync } from 'node:fs';
+import { mkdirSync, realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { type ParsedConf, parseAssignments } from '../config/assignments.js';
 import { checkPaths } from '../config/check.js';
-import {
-  type CommandRequest,
-  identify,
-  resolveConfig,
-  resolveLiterals,
-  variablesFromCommands,
-} from '../config/resolve.js';
-import type { Settings } from '../config/settings.js';
-import type { Identity, SubhostConfig } from '../config/subhost-config.js';
-import { readTrusted } from '../config/trust.js';
+import { type CommandRequest, resolveConfig } from '../config/resolve.js';
+import type { SubhostConfig } from '../config/subhost-config.js';
 import { Failure, throwAll } from '../errors.js';
-import type { RouteSocket } from '../net/rtnetlink.js';
-import { type BootPlan, bootPlan, finalScript, type Stage } from '../plan/boot-plan.js';
+import { type BootPlan, bootPlan, finalScript, type HostFacts, type Stage } from '../plan/boot-plan.js';
 import { childOpStrings } from '../plan/child-ops.js';
 import { undoOps } from '../plan/undo-ops.js';
 import { rootKind } from '../stack/root-kind.js';
-import { isRunning } from '../state/liveness.js';
+import type { Stack } from '../stack/stack.js';
 import { readState, stateDirectory, writePidFile, writeState } from '../state/state-file.js';
 import type { SubhostState } from '../state/subhost-state.js';
 import { isAlive } from '../sys/process-stat.js';
+import type { Booted, BootHost, BootRequest } from './boot-types.js';
 import { checkNetnsName, checkWiring, makeCables } from './cables.js';
 import { type CommandContext, checkScript, runHook, runValueCommand } from './host-commands.js';
-import { type Ended, KeeperLost, type KeeperSession, type Launcher } from './launcher.js';
+import { KeeperLost, type KeeperSession } from './launcher.js';
 import { applyLimits, checkLimits } from './limits.js';
+import { makeDirectories, type Prepared, prepare } from './prepare.js';
 import { stackOf } from './read-stack.js';
+import { sleep } from './sleep.js';
 import { clearLeftovers } from './stop.js';
-
-/** What all boots of one call share. */
-export interface BootHost {
-  readonly settings: Settings;
-  readonly launcher: Launcher;
-  readonly initProgram: string;
-  readonly binDir: string;
-  readonly bootId: string;
-  readonly cgroupMount: string;
-  readonly netnsDir: string;
-  /** PATH, where ifup is looked for. */
-  readonly path: string;
-  /** The call's one rtnetlink socket, opened when first asked for. */
-  route(): Promise<RouteSocket>;
-}
-
-export interface BootRequest {
-  /** As given on the command line. */
-  readonly conf: string;
-  /** Make LIVE, UPPER, WORK and the log's directory where missing. */
-  readonly mkdir: boolean;
-  /** Milliseconds for all of it; 0 is no limit. */
-  readonly timeoutMs: number;
-  /** Ends the boot; its reason is the error. */
-  readonly signal: AbortSignal;
-  /** Keep the session after ready, to learn of the end. */
-  readonly stay: boolean;
-  readonly warn: (line: string) => void;
-}
-
-export interface Booted {
-  readonly name: string;
-  /** `running`: it ran already. */
-  readonly outcome: 'booted' | 'running';
-  /** Services that failed to start. */
-  readonly degraded: readonly string[];
-  /** With `stay`: resolves when the subhost has ended. */
-  readonly ended?: Promise<Ended>;
-}
+import { takeLock } from './take-lock.js';
 
 /** An error of a boot whose log says more. */
 class BootFailure extends Failure {
   override readonly name = 'BootFailure';
 }
 
-/** A held lock belongs to a boot under way, a running subhost, or one that ends just now: looked at so often. */
-const BUSY_POLL_MS = 20;
 /** A pid 1 whose keeper was killed is killed by the kernel, but not within the same instant. */
 const DYING_MS = 1_000;
 
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-
 /** @throws UserError, Failure or ErrorList; nothing of the subhost is left then */
 export async function boot(host: BootHost, request: BootRequest): Promise<Booted> {
-  const { path: conf, text } = readTrusted(request.conf);
-  const parsed = parseAssignments(text, conf);
-  for (const warning of parsed.warnings) request.warn(warning);
-  const outside = { binDir: host.binDir, timeoutMs: request.timeoutMs };
-  const identity = await identify(parsed, conf, (command) =>
-    runValueCommand(command, { CONFIG: conf, ACTION: 'overlay-boot' }, outside),
-  );
-  const commands = variablesFromCommands(parsed);
-  const early = resolveLiterals(parsed, identity, host.settings);
-  if (request.mkdir) makeDirectories(early, commands);
-  throwAll(checkPaths(early, commands, { logDir: host.settings.logDir }));
-  checkLimits(conf, early.limits, host.cgroupMount);
-
-  const session = await lockOrRunning(host, request, identity);
-  if (!session) return { name: identity.name, outcome: 'running', degraded: [] };
-  return new Boot(host, request, session, identity).run(parsed, early, commands);
-}
-
-/** --mkdir: what a first boot would otherwise ask the administrator to make. */
-function makeDirectories(config: SubhostConfig, commands: ReadonlySet<string>): void {
-  const wanted: [string, string][] = [
-    ['LIVE', config.live],
-    ['UPPER', config.upper],
-    ['WORK', config.work],
-    ['LOG', dirname(config.log)],
-  ];
-  for (const [variable, path] of wanted)
-    if (path && !commands.has(variable)) mkdirSync(path, { recursive: true });
-}
-
-/**
- * The lock with its session, or nothing when the subhost runs already from this conf.
- * @throws Failure when it runs from another conf, or when a boot of somebody else fails to end in time
- */
-async function lockOrRunning(
-  host: BootHost,
-  request: BootRequest,
-  { name, conf }: Identity,
-): Promise<KeeperSession | undefined> {
-  const { runDir } = host.settings;
-  const deadline = request.timeoutMs ? Date.now() + request.timeoutMs : Number.POSITIVE_INFINITY;
-  const stateDir = stateDirectory(runDir, name);
-  while (Date.now() < deadline) {
-    request.signal.throwIfAborted();
-    const session = host.launcher.open(stateDir, name, host.cgroupMount);
-    const { type, strings } = await session.expect('LOCKED', 'BUSY');
-    if (type === 'LOCKED') {
-      session.cgroup = strings[0] ?? '';
-      return session;
-    }
-    const state = await settledState(runDir, name, deadline, request.signal);
-    if (!state) {
-      await sleep(BUSY_POLL_MS); // it has ended meanwhile, or somebody else has only begun
-      continue;
-    }
-    if (state.conf !== conf)
-      throw new Failure({
-        what: `${name} runs already, from another conf: ${state.conf}`,
-        todo: `overlay-stop ${name}, or choose another NAME`,
-      });
-    return undefined;
-  }
-  throw new Failure({ what: `${name}: another boot or stop of it does not come to an end` });
-}
-
-/** Waits while somebody else boots or stops it: the record of the running subhost, or nothing once it is gone. */
-async function settledState(
-  runDir: string,
-  name: string,
-  deadline: number,
-  signal: AbortSignal,
-): Promise<SubhostState | undefined> {
-  while (Date.now() < deadline) {
-    signal.throwIfAborted();
-    const state = readState(runDir, name);
-    if (state && (state.phase === 'running' || state.phase === 'degraded')) return state;
-    if (!existsSync(stateDirectory(runDir, name)) || (state && !isRunning(runDir, state))) return undefined;
-    await sleep(BUSY_POLL_MS);
-  }
-  return undefined;
+  const prepared = await prepare(host, request);
+  const session = await takeLock(host, request, prepared.identity);
+  if (!session) return { name: prepared.identity.name, outcome: 'running', degraded: [] };
+  return new Boot(host, request, session, prepared).run();
 }
 
 class Boot {
   readonly #host: BootHost;
   readonly #request: BootRequest;
   readonly #session: KeeperSession;
+  readonly #prepared: Prepared;
   readonly #stateDir: string;
   readonly #degraded: string[] = [];
   #state: SubhostState;
   #logOpen = false;
 
-  constructor(host: BootHost, request: BootRequest, session: KeeperSession, { conf, name, base }: Identity) {
+  constructor(host: BootHost, request: BootRequest, session: KeeperSession, prepared: Prepared) {
+    const { conf, name, base } = prepared.identity;
+    this.#prepared = prepared;
     this.#host = host;
     this.#request = request;
     this.#session = session;
@@ -196,7 +74,8 @@ class Boot {
     };
   }
 
-  async run(parsed: ParsedConf, early: SubhostConfig, commands: ReadonlySet<string>): Promise<Booted> {
+  async run(): Promise<Booted> {
+    const { config: early, commands, stack: earlyStack } = this.#prepared;
     const timer = this.#request.timeoutMs
       ? setTimeout(() => this.#timeOut(), this.#request.timeoutMs)
       : undefined;
@@ -206,8 +85,9 @@ class Boot {
       this.#request.signal.throwIfAborted();
       await this.#clearDeadInstance(early);
       await this.#makeNamespaces(early);
-      const config = commands.size > 0 ? await this.#evaluate(parsed, commands) : early;
-      const plan = bootPlan(config, this.#facts(config));
+      const config = commands.size > 0 ? await this.#evaluate() : early;
+      const stack = earlyStack ?? (await stackOf(config, this.#host));
+      const plan = bootPlan(config, this.#facts(config, stack));
       await this.#openLog(config.log);
       await this.#makeCables(plan);
       for (const stage of plan.stages) await this.#carryOut(stage, plan);
@@ -287,7 +167,8 @@ class Boot {
   }
 
   /** The values that `!commands` give, which may mount in the subhost's mount namespace. */
-  async #evaluate(parsed: ParsedConf, commands: ReadonlySet<string>): Promise<SubhostConfig> {
+  async #evaluate(): Promise<SubhostConfig> {
+    const { parsed, commands } = this.#prepared;
     const { conf, name, base } = this.#state;
     this.#record({ step: 'commands' });
     const environment = { CONFIG: conf, NAME: name, ACTION: 'overlay-boot' };
@@ -318,9 +199,9 @@ class Boot {
     };
   }
 
-  #facts(config: SubhostConfig): Parameters<typeof bootPlan>[1] {
+  #facts(config: SubhostConfig, stack: Stack): HostFacts {
     const { initProgram, netnsDir } = this.#host;
-    return { rootKind: rootKind(config), stack: stackOf(config), initProgram, netnsDir };
+    return { rootKind: rootKind(config), stack, initProgram, netnsDir };
   }
 
   async #openLog(log: string): Promise<void> {

@@ -42,7 +42,11 @@ export async function runValueCommand(
   try {
     const { stdout } = await runProgram(placed(['/bin/sh', '-c', command], cwd, context), {
       cwd,
-      env: { ...environment, ...(name !== undefined && { NAME: name }), PATH: `${HOST_PATH}:${context.binDir}` },
+      env: {
+        ...environment,
+        ...(name !== undefined && { NAME: name }),
+        PATH: `${HOST_PATH}:${context.binDir}`,
+      },
       timeoutMs: context.timeoutMs,
     });
     const value = trimBlanks(stdout.split('\n')[0] ?? '');

@@ -18,7 +18,3 @@ export function stackFromConf(
     readOnly: false,
   };
 }
-
-/** Layers that are all directories: what LOWER holds but for disk images. */
-export const directoryTrees = (paths: readonly string[]): Tree[] =>
-  paths.map((path) => ({ kind: 'directory', path }));
