@@ -121,17 +121,23 @@ static bool remove_entry(int dir, const char *name, int depth)
 static bool empty(int dir, int depth)
 {
 	_Alignas(struct entry) char buf[2048];
-	long n;
-	while ((n = syscall(SYS_getdents64, dir, buf, sizeof buf)) > 0) {
-		for (long at = 0; at < n;) {
-			struct entry *e = (struct entry *)(buf + at);
-			at += e->size;
-			if (strcmp(e->name, ".") != 0 && strcmp(e->name, "..") != 0 && !remove_entry(dir, e->name, depth))
-				return false;
-		}
-		if (lseek(dir, 0, SEEK_SET) < 0) /* what was removed has moved the rest */
+	long n = 0;
+	bool removed;
+	do { /* again from the start for as long as something is found: what is removed moves the rest */
+		removed = false;
+		if (lseek(dir, 0, SEEK_SET) < 0)
 			return false;
-	}
+		while ((n = syscall(SYS_getdents64, dir, buf, sizeof buf)) > 0)
+			for (long at = 0; at < n;) {
+				struct entry *e = (struct entry *)(buf + at);
+				at += e->size;
+				if (strcmp(e->name, ".") == 0 || strcmp(e->name, "..") == 0)
+					continue;
+				if (!remove_entry(dir, e->name, depth))
+					return false;
+				removed = true;
+			}
+	} while (n == 0 && removed);
 	return n == 0;
 }
 
