@@ -24,6 +24,7 @@ static struct keeper {
 	uint16_t index;
 	enum stage stage;
 	pid_t pid; /* pid 1 of the subhost; 0: none yet, -1: dead */
+	int status; /* of the dead one, as waitpid(2) gives it */
 	bool log_at_line_start;
 	char *undo;
 	size_t undo_len;
@@ -213,7 +214,7 @@ static _Noreturn void end_child(void)
 {
 	int status = 0;
 	if (k.pid <= 0)
-		finish(0, false);
+		finish(k.status, k.pid < 0);
 	kill(k.pid, SIGKILL);
 	while (waitpid(k.pid, &status, 0) > 0 || errno == EINTR)
 		if (WIFEXITED(status) || WIFSIGNALED(status))
@@ -396,6 +397,8 @@ static void acknowledge(bool stay)
 	k.stage = LIVING;
 	close(k.commands), close(k.pair);
 	k.commands = k.pair = -1;
+	if (k.pid < 0)
+		finish(k.status, true);
 	if (!stay) {
 		close(k.node);
 		k.node = -1;
@@ -548,7 +551,10 @@ static void wait_child(void)
 		while (readable(k.pair))
 			hear(); /* its last words */
 		k.pid = -1;
-		finish(status, true);
+		k.status = status;
+		/* Ready it was, and overlay-boot is about to write that down: what is taken back now would come back. */
+		if (k.stage != READY)
+			finish(status, true);
 	}
 }
 

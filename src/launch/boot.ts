@@ -57,7 +57,7 @@ class Boot {
     this.#request = request;
     this.#session = session;
     this.#stateDir = stateDirectory(host.settings.runDir, name);
-    session.onReport = (service) => this.#degraded.push(service);
+    session.onReport = (service) => this.#noteFailed(service);
     this.#state = {
       ...{
         version: 1,
@@ -267,6 +267,11 @@ class Boot {
 
   #hookEnvironment(plan: BootPlan): Readonly<Record<string, string>> {
     return { ...plan.hookEnvironment, ACTION: 'overlay-boot' };
+  }
+
+  /** What is no service of START was made up inside: it shall not reach anybody's terminal. */
+  #noteFailed(service: string): void {
+    if (this.#state.start.includes(service)) this.#degraded.push(service);
   }
 
   #acknowledge(): Booted {

@@ -169,6 +169,13 @@ export class Subhosts {
     return stdout;
   }
 
+  /** Writes a line into a pipe of a subhost, from outside: who wrote from inside might end with it. */
+  async poke(name: string, pipe: string, line = 'x'): Promise<void> {
+    const env = { P: `/proc/${this.pid1(name)}/root${pipe}`, L: line };
+    await eventually(`${pipe} in ${name}`, () => existsSync(this.outside(env.P)));
+    await this.sandbox.sh('test -p "$P"; echo "$L" >"$P"', { env });
+  }
+
   /** The mount at a path of a subhost's root, the topmost: `TYPE OPTIONS` of /proc/PID/mountinfo, or undefined. */
   mountInside(name: string, path: string): { type: string; options: string[] } | undefined {
     const text = readFileSync(this.outside(`/proc/${this.pid1(name)}/mountinfo`), 'utf8');

@@ -135,7 +135,7 @@ ${program === 'ifup' ? ifup : ''}
     const conf = await subhosts.make('a', { CABLES: '=' });
     const path = standIns('a0');
     await bootWith(conf, path);
-    await subhosts.inside('a', 'echo x >/run/dummy_service');
+    await subhosts.poke('a', '/run/dummy_service');
     await subhosts.gone('a');
     expect(ifcalls().slice(1)).to.deep.equal(['ifdown a0 (there)']);
     const failing = await subhosts.make('a', { CABLES: '=', SHARE: 'work:/etc/passwd' });
