@@ -1,5 +1,6 @@
 /* Overlays and bind mounts, by the mount API that takes descriptors (Linux 5.2). */
 #include "mounts.h"
+#include <sys/xattr.h>
 
 /* What the kernel wrote about the failure, without its "e overlay: " (fsopen(2) "Message retrieval interface"). */
 static void read_message(struct overlay *o, int fs)
@@ -86,8 +87,32 @@ bool overlay_lower(struct overlay *o, const char *layer)
 	return old_option(o, "lowerdir=", layer);
 }
 
+/*
+ * Whiteouts and the like are marked by trusted.* or by user.* attributes, and an overlay sees only one kind: an
+ * upper that was written with the other would show what was deleted. So it keeps which one it has.
+ */
+static bool same_marks(struct overlay *o, const char *upper)
+{
+	static const char name[] = "trusted.overlay-boot.marks";
+	const char *wanted = o->user_xattrs ? "user" : "trusted";
+	char have[8];
+	ssize_t n = getxattr(upper, name, have, sizeof have);
+	if (n < 0) {
+		setxattr(upper, name, wanted, strlen(wanted), 0); /* without attributes the overlay fails by itself */
+		return true;
+	}
+	if ((size_t)n == strlen(wanted) && memcmp(have, wanted, (size_t)n) == 0)
+		return true;
+	o->why = o->user_xattrs ? "UPPER was written on layers with trusted.* marks, these have user.*: give it a new UPPER"
+				: "UPPER was written on layers with user.* marks, these have trusted.*: give it a new UPPER";
+	errno = EINVAL;
+	return false;
+}
+
 bool overlay_mount(struct overlay *o, const char *upper, const char *work, const char *live, unsigned attrs)
 {
+	if (*upper && !same_marks(o, upper))
+		return false;
 	if (o->old)
 		return old_mount(o, upper, work, live, attrs);
 	int fs = o->fs - 1;
