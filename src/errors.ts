@@ -55,7 +55,9 @@ export class ErrorList extends Error {
   constructor(errors: readonly Error[]) {
     super(errors.map((error) => error.message).join('\n'));
     this.errors = errors;
-    this.exitCode = errors.some((error) => error instanceof UserError) ? EXIT.usage : EXIT.failure;
+    this.exitCode = errors.some((error) => 'exitCode' in error && error.exitCode === EXIT.usage)
+      ? EXIT.usage
+      : EXIT.failure;
   }
 }
 

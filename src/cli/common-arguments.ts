@@ -12,7 +12,8 @@ export function requireRoot({ uid }: Terminal): void {
 export function secondsOption(args: Arguments, name: string): number | undefined {
   const text = args.value(name);
   if (text === undefined) return undefined;
-  if (!/^\d{1,7}(\.\d{1,3})?$/.test(text))
+  // Node's timers hold 2^31 ms; six digits stay below.
+  if (!/^\d{1,6}(\.\d{1,3})?$/.test(text))
     throw new UserError({
       what: `--${name} "${text}" is no number of seconds`,
       todo: 'write 0 or more, 0 for no limit',

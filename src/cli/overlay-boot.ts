@@ -49,6 +49,8 @@ const command: Command = {
     // First of all, since it starts while the rest is loaded and read.
     const booting = !args.has('check') && !args.has('plan');
     if (booting) requireRoot(terminal);
+    // What is made is for all to read, as on a host that boots: the root of a subhost above all.
+    process.umask(0o022);
     const launcher = booting ? new Launcher(initProgram()) : undefined;
     try {
       const settings = await loadSettings(SETTINGS_DIRECTORY);
@@ -69,6 +71,7 @@ function checkUsage(args: Arguments): void {
   for (const name of ['no-eval', 'json'])
     if (describing.length === 0 && args.has(name))
       throw new UserError({ what: `--${name} needs --check or --plan`, todo });
+  secondsOption(args, 'timeout');
   if (args.has('foreground') && (args.has('all') || args.positionals.length > 1))
     throw new UserError({ what: '--foreground takes one CONF', todo });
 }
@@ -193,7 +196,11 @@ async function bootAll(
     throwAll(results.flatMap((result) => (result.status === 'rejected' ? [asError(result.reason)] : [])));
     const [first] = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
     if (foreground && first?.ended)
-      return await stayUntilEnd(first.name, first.ended, { settings, terminal, signals });
+      return await stayUntilEnd(first.name, first.ended, {
+        settings,
+        terminal,
+        interrupted: interrupted.signal,
+      });
   } finally {
     for (const signal of signals) process.off(signal, onSignal);
   }
@@ -204,17 +211,10 @@ async function bootAll(
 async function stayUntilEnd(
   name: string,
   ended: Promise<Ended>,
-  {
-    settings,
-    terminal,
-    signals,
-  }: { settings: Settings; terminal: Terminal; signals: readonly NodeJS.Signals[] },
+  { settings, terminal, interrupted }: { settings: Settings; terminal: Terminal; interrupted: AbortSignal },
 ): Promise<number> {
   const { runDir, serviceTimeoutMs, graceMs } = settings;
-  let stopping = false;
   const onSignal = (): void => {
-    if (stopping) return;
-    stopping = true;
     const request = {
       runDir,
       name,
@@ -226,13 +226,15 @@ async function stayUntilEnd(
     };
     stop(request).catch((error: unknown) => terminal.warn(asError(error).message));
   };
-  for (const signal of signals) process.on(signal, onSignal);
+  // One that came while the boot was being acknowledged counts too.
+  if (interrupted.aborted) onSignal();
+  interrupted.addEventListener('abort', onSignal);
   try {
     const { kind, status, left } = await ended;
     if (left) terminal.warn(`${name}: left behind: ${left}`);
     return kind === 'signal' ? 128 + status : status;
   } finally {
-    for (const signal of signals) process.off(signal, onSignal);
+    interrupted.removeEventListener('abort', onSignal);
   }
 }
 

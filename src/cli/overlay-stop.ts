@@ -26,6 +26,7 @@ const command: Command = {
   ],
   async main(args, terminal) {
     requireRoot(terminal);
+    secondsOption(args, 'timeout');
     const settings = await loadSettings(SETTINGS_DIRECTORY);
     const errors: Error[] = [];
     for (const name of await namesOf(args, settings, terminal)) {

@@ -17,6 +17,8 @@ export interface CheckOptions {
   readonly uid?: number;
   /** The log directory of the settings: the boot makes it where it is missing. */
   readonly logDir?: string;
+  /** What --mkdir makes is no mistake to be missing. */
+  readonly willMake?: boolean;
   readonly mounts?: readonly Mount[];
 }
 
@@ -103,7 +105,7 @@ function pathMistakes(check: Check, { variable, path, todo, image = false }: Wan
   if (stats instanceof Error) return [stats];
   const wanted = image ? 'directory or disk image' : 'directory';
   if (!stats)
-    return insideMissingBase(check, path)
+    return insideMissingBase(check, path) || (check.options.willMake && todo === MKDIR)
       ? []
       : [check.mistake(variable, `${path}: there is no such ${wanted}`, todo)];
   if (stats.isDirectory() || (image && stats.isFile())) return [];

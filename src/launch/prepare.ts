@@ -36,8 +36,12 @@ export async function prepare(host: BootHost, request: BootRequest): Promise<Pre
   );
   const commands = variablesFromCommands(parsed);
   const config = resolveLiterals(parsed, identity, host.settings);
-  if (request.mkdir) makeDirectories(config, commands);
-  throwAll(checkPaths(config, commands, { logDir: host.settings.logDir }));
+  const { logDir } = host.settings;
+  if (request.mkdir) {
+    throwAll(checkPaths(config, commands, { logDir, willMake: true }));
+    makeDirectories(config, commands);
+  }
+  throwAll(checkPaths(config, commands, { logDir }));
   checkLimits(conf, config.limits, host.cgroupMount);
   const known = (['LOWER', 'UPPER', 'WORK', 'STACK'] as const).every((variable) => !commands.has(variable));
   return { parsed, identity, commands, config, stack: known ? await stackOf(config, host) : undefined };

@@ -27,6 +27,8 @@ describe('errors', () => {
       EXIT.usage,
     );
     expect(new ErrorList([new Failure({ what: 'a' })]).exitCode).to.equal(EXIT.failure);
+    const asUserError = Object.assign(new Failure({ what: 'a' }), { exitCode: EXIT.usage });
+    expect(new ErrorList([asUserError]).exitCode).to.equal(EXIT.usage);
   });
 });
 
