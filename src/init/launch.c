@@ -72,6 +72,8 @@ int launch_main(int argc, char **argv)
 	sigaddset(&mask, SIGCHLD);
 	sigprocmask(SIG_SETMASK, &mask, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	/* Whatever else the caller had open: a keeper would hold it for as long as its subhost lives. */
+	close_from(NODE + 1);
 	fcntl(NODE, F_SETFD, FD_CLOEXEC);
 	fcntl(NODE, F_SETFL, fcntl(NODE, F_GETFL) & ~O_NONBLOCK);
 	int signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
