@@ -3,15 +3,22 @@
  * others along, pid_namespaces(7)); then waits for the keeper to let go of the lock and takes back what
  * is still there.
  *
- * usage: init stop STATE_DIR PID START_TIME GRACE_MS < UNDO_OPERATIONS
- * PID 0: nothing runs, only clear. Prints what it came to: "ended", "killed" or "cleared".
- * Exit status: 0 all is gone, 1 something is left (stderr says what).
+ * usage: init stop STATE_DIR PID START_TIME GRACE_MS KEEPER START_TIME < UNDO_OPERATIONS
+ * PID 0: nothing runs, only clear. KEEPER 0: it is not known. Prints what it came to: "ended", "killed" or
+ * "cleared". Exit status: 0 all is gone, 1 something is left (stderr says what).
  */
 #include "wire.h"
 #include <sys/file.h>
+#include <sys/time.h>
 
 #define KILL_MS 10000
 #define LOCK_MS 30000
+#define LOOK_MS 100 /* so often it is looked whether the wait for the lock still makes sense */
+
+struct process {
+	pid_t pid;
+	long long start_time;
+};
 
 static void on_alarm(int sig)
 {
@@ -52,11 +59,11 @@ static bool ended_within(int pidfd, int ms)
 }
 
 /* Returns the word for what it came to, or NULL when pid 1 does not end. */
-static const char *end_pid1(pid_t pid, long long start_time, int grace_ms)
+static const char *end_pid1(struct process init, int grace_ms)
 {
-	int pidfd = sys_pidfd_open(pid);
+	int pidfd = sys_pidfd_open(init.pid);
 	/* Checked with the descriptor open: from here on the pid cannot become another process's. */
-	if (pidfd < 0 || start_time_ticks(pid) != start_time)
+	if (pidfd < 0 || start_time_ticks(init.pid) != init.start_time)
 		return "ended";
 	terminate_all(pidfd);
 	if (ended_within(pidfd, grace_ms))
@@ -65,22 +72,68 @@ static const char *end_pid1(pid_t pid, long long start_time, int grace_ms)
 	return ended_within(pidfd, KILL_MS) ? "killed" : NULL;
 }
 
-static int lock_state(const char *dir)
+/* ---- the lock ---- */
+
+enum lock { LOCK_OURS, LOCK_NOT_NEEDED, LOCK_REFUSED };
+
+static bool is_stopped(pid_t pid)
+{
+	struct text path = {0};
+	char stat[512];
+	text_str(&path, "/proc/");
+	text_num(&path, pid);
+	text_str(&path, "/stat");
+	text_end(&path);
+	const char *p = read_file(path.buf, stat, sizeof stat) > 0 ? strrchr(stat, ')') : NULL;
+	return p && p[1] == ' ' && (p[2] == 'T' || p[2] == 't');
+}
+
+static enum lock refuse(struct process keeper, const char *dir, bool stopped)
+{
+	struct text t = {0};
+	text_str(&t, "its keeper, process ");
+	text_num(&t, keeper.pid);
+	if (stopped)
+		text_str(&t, ", is stopped (SIGSTOP): kill -CONT it, then stop again;");
+	else
+		text_str(&t, ",");
+	text_str(&t, " it does not let go of");
+	complain(text_end(&t), dir, 0);
+	return LOCK_REFUSED;
+}
+
+/*
+ * Waits for the lock on the directory that `fd` was opened on before anything was ended. Whoever else has it
+ * while the keeper is gone is the next boot or stop, and that clears what is left before anything else.
+ */
+static enum lock take_lock(int fd, const char *dir, struct process keeper)
 {
 	struct sigaction action = {.sa_handler = on_alarm}; /* without SA_RESTART: flock ends with EINTR */
+	struct itimerval again = {.it_interval.tv_usec = LOOK_MS * 1000, .it_value.tv_usec = LOOK_MS * 1000};
 	sigaction(SIGALRM, &action, NULL);
-	alarm(LOCK_MS / 1000);
-	for (;;) {
-		struct stat mine, there;
-		int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (fd < 0)
-			return -1;
-		if (flock(fd, LOCK_EX) < 0)
-			return -1;
-		if (fstat(fd, &mine) == 0 && stat(dir, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev)
-			return fd;
-		close(fd);
+	setitimer(ITIMER_REAL, &again, NULL);
+	int stopped = 0;
+	for (int waited = 0; flock(fd, LOCK_EX) < 0; waited += LOOK_MS) {
+		if (errno != EINTR) {
+			complain("lock", dir, errno);
+			return LOCK_REFUSED;
+		}
+		if (keeper.pid ? start_time_ticks(keeper.pid) != keeper.start_time : waited >= 10 * LOOK_MS)
+			return LOCK_NOT_NEEDED;
+		stopped = is_stopped(keeper.pid) ? stopped + 1 : 0;
+		if (stopped >= 10 || waited >= LOCK_MS)
+			return refuse(keeper, dir, stopped > 0);
 	}
+	setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
+	/* The keeper takes everything back before it removes its directory; another one may have the name now. */
+	struct stat mine, there;
+	bool same = fstat(fd, &mine) == 0 && stat(dir, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
+	return same ? LOCK_OURS : LOCK_NOT_NEEDED;
+}
+
+static struct process process_of(char **argv)
+{
+	return (struct process){.pid = (pid_t)parse_num(argv[0]), .start_time = parse_num(argv[1])};
 }
 
 int stop_main(int argc, char **argv)
@@ -88,24 +141,26 @@ int stop_main(int argc, char **argv)
 	static char ops[1 << 16];
 	size_t len = 0;
 	ssize_t n;
-	if (argc != 4)
-		return complain("usage: init stop STATE_DIR PID START_TIME GRACE_MS", NULL, 0);
+	if (argc != 6)
+		return complain("usage: init stop STATE_DIR PID START_TIME GRACE_MS KEEPER START_TIME", NULL, 0);
 	while (len < sizeof ops - 1 && (n = read(STDIN_FILENO, ops + len, sizeof ops - 1 - len)) > 0)
 		len += (size_t)n;
-	pid_t pid = (pid_t)parse_num(argv[1]);
-	const char *word = pid > 0 ? end_pid1(pid, parse_num(argv[2]), (int)parse_num(argv[3])) : "cleared";
+	struct process init = process_of(argv + 1), keeper = process_of(argv + 4);
+	int dir = open(argv[0], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir < 0 && errno != ENOENT)
+		return complain("open", argv[0], errno);
+	const char *word = init.pid > 0 ? end_pid1(init, (int)parse_num(argv[3])) : "cleared";
 	if (!word)
 		return complain("pid 1 does not end, not even by SIGKILL: process", argv[1], 0);
-	if (lock_state(argv[0]) >= 0) {
+	enum lock lock = dir < 0 ? LOCK_NOT_NEEDED : take_lock(dir, argv[0], keeper);
+	if (lock == LOCK_REFUSED)
+		return 1;
+	if (lock == LOCK_OURS) {
 		struct text left = {0};
 		run_undo(ops, len, false, &left);
 		text_end(&left);
 		if (left.len)
 			return complain("left behind:", left.buf, 0);
-	} else if (errno == EINTR) {
-		return complain("its keeper does not let go of", argv[0], 0);
-	} else if (errno != ENOENT) {
-		return complain("lock", argv[0], errno);
 	}
 	write_all(STDOUT_FILENO, word, strlen(word));
 	return 0;

@@ -7,12 +7,11 @@ import type { SubhostConfig } from '../config/subhost-config.js';
 import { Failure, throwAll } from '../errors.js';
 import { type BootPlan, bootPlan, finalScript, type HostFacts, type Stage } from '../plan/boot-plan.js';
 import { childOpStrings } from '../plan/child-ops.js';
-import { undoOps } from '../plan/undo-ops.js';
+import { leftoverOps, undoOps } from '../plan/undo-ops.js';
 import { rootKind } from '../stack/root-kind.js';
 import type { Stack } from '../stack/stack.js';
 import { readState, stateDirectory, writePidFile, writeState } from '../state/state-file.js';
 import type { SubhostState } from '../state/subhost-state.js';
-import { isAlive } from '../sys/process-stat.js';
 import type { Booted, BootHost, BootRequest } from './boot-types.js';
 import { checkNetnsName, checkWiring, makeCables } from './cables.js';
 import { type CommandContext, checkScript, runHook, runValueCommand } from './host-commands.js';
@@ -20,7 +19,6 @@ import { KeeperLost, type KeeperSession } from './launcher.js';
 import { applyLimits, checkLimits } from './limits.js';
 import { makeDirectories, type Prepared, prepare } from './prepare.js';
 import { stackOf } from './read-stack.js';
-import { sleep } from './sleep.js';
 import { clearLeftovers } from './stop.js';
 import { takeLock } from './take-lock.js';
 
@@ -28,9 +26,6 @@ import { takeLock } from './take-lock.js';
 class BootFailure extends Failure {
   override readonly name = 'BootFailure';
 }
-
-/** A pid 1 whose keeper was killed is killed by the kernel, but not within the same instant. */
-const DYING_MS = 1_000;
 
 /** @throws UserError, Failure or ErrorList; nothing of the subhost is left then */
 export async function boot(host: BootHost, request: BootRequest): Promise<Booted> {
@@ -106,25 +101,15 @@ class Boot {
     const { runDir } = this.#host.settings;
     const { name, netns, conf } = this.#state;
     const dead = readState(runDir, name);
-    if (dead?.init && dead.bootId === this.#host.bootId) await this.#waitUntilDead(dead.init);
     const wiring = { name, conf, netns, cables: config.cables };
     if (!dead) checkNetnsName(wiring);
+    const left = dead?.bootId === this.#host.bootId ? dead.cables : [];
     if (config.cables.length > 0)
-      await checkWiring(await this.#host.route(), wiring, new Set(dead?.cables.map(({ host }) => host)));
+      await checkWiring(await this.#host.route(), wiring, new Set(left.map(({ host }) => host)));
     if (!dead) return;
     // The record stays until ours replaces it: the directory is our lock.
-    this.#session.request('CLEAR', ...undoOps(dead, this.#stateDir).slice(0, -2));
+    this.#session.request('CLEAR', ...leftoverOps(dead, this.#stateDir, this.#host.bootId).slice(0, -2));
     await this.#session.expect('DONE');
-  }
-
-  /** @throws Failure when a subhost runs on without its keeper */
-  async #waitUntilDead(init: { pid: number; startTimeTicks: number }): Promise<void> {
-    for (const end = Date.now() + DYING_MS; isAlive(init); await sleep(2))
-      if (Date.now() > end)
-        throw new Failure({
-          what: `${this.#state.name} runs, but without its keeper`,
-          todo: `overlay-stop ${this.#state.name} ends it`,
-        });
   }
 
   // ---- making it ----

@@ -61,7 +61,7 @@ export class Launcher {
     for (const frame of this.#reader.read(bytes)) this.#sessions[frame.index]?.receive(frame);
   }
 
-  #lost(why = new Failure({ what: 'the init program has ended' })): void {
+  #lost(why: Error = new KeeperLost({ what: 'the init program was ended from outside' })): void {
     for (const session of this.#sessions) session.lose(why);
   }
 }

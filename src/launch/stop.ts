@@ -3,13 +3,15 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { Failure } from '../errors.js';
 import { stopCommand } from '../plan/start-script.js';
-import { undoOps } from '../plan/undo-ops.js';
-import { isRunning } from '../state/liveness.js';
+import { leftoverOps, undoOps } from '../plan/undo-ops.js';
+import { currentBootId, hasPid1, isLocked } from '../state/liveness.js';
 import { readState, stateDirectory, writeState } from '../state/state-file.js';
-import type { SubhostState } from '../state/subhost-state.js';
+import type { ProcessId, SubhostState } from '../state/subhost-state.js';
 import { readIfExists } from '../sys/files.js';
 import { allPids, namespaceInode } from '../sys/proc.js';
+import { ownProcess, readProcessStat } from '../sys/process-stat.js';
 import { enterArguments } from './enter.js';
+import { sleep } from './sleep.js';
 
 /** What ending it came to: `killed` means that the grace period was not enough. */
 export type Stopped = 'ended' | 'killed' | 'cleared';
@@ -28,6 +30,10 @@ export interface StopRequest {
   readonly warn: (line: string) => void;
 }
 
+/** How long a boot or a teardown of somebody else may take to settle, and how often that is looked at. */
+const SETTLE_MS = 30_000;
+const SETTLE_POLL_MS = 20;
+
 /**
  * Stops what was booted: the record made then holds. A subhost that does not run has its leftovers cleared.
  * @returns `not running`, or what it came to
@@ -36,21 +42,54 @@ export interface StopRequest {
 export async function stop(request: StopRequest): Promise<Stopped | 'not running'> {
   const { runDir, name, initProgram } = request;
   const stateDir = stateDirectory(runDir, name);
-  const state = readableState(request);
-  if (!state) return existsSync(stateDir) ? clearUnknown(request) : 'not running';
-  if (!isRunning(runDir, state)) {
-    await clearLeftovers(initProgram, state, stateDir);
+  const { runs, state } = await settled(request);
+  if (!state || !runs) {
+    if (existsSync(stateDir))
+      await (state ? clearLeftovers(initProgram, state, stateDir) : clearUnknown(request));
     return 'not running';
   }
-  const wasReady = state.phase === 'running' || state.phase === 'degraded';
-  const stopping: SubhostState = { ...state, phase: 'stopping', step: 'services' };
+  const wasReady = state.phase !== 'starting';
+  const stopping: SubhostState = { ...state, phase: 'stopping', step: 'services', stopper: ownProcess() };
   // A boot under way writes the record itself; it finds its pid 1 ended and takes back what it made.
-  if (wasReady) writeState(runDir, stopping);
+  if (wasReady) recordStopping(stopping, request);
   if (wasReady && !request.kill) await stopServices(stopping, request);
   const outcome = await endSubhost(initProgram, stopping, stateDir, request.kill ? 0 : request.graceMs);
   warnOfHolders(stopping, request.warn);
   return outcome;
 }
+
+/** The record tells others what is going on; the stop itself can do without. */
+function recordStopping(state: SubhostState, { runDir, warn }: StopRequest): void {
+  try {
+    writeState(runDir, state);
+  } catch (error) {
+    warn(`${state.name}: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+/**
+ * What there is to stop. A lock that is held without a pid 1 belongs to a boot that has only begun, or to a keeper
+ * that is taking back what a dead pid 1 leaves: both come to an end.
+ */
+async function settled(request: StopRequest): Promise<{ runs: boolean; state: SubhostState | undefined }> {
+  const { runDir, name } = request;
+  const deadline = Date.now() + SETTLE_MS;
+  for (; ; await sleep(SETTLE_POLL_MS)) {
+    const state = readableState(request);
+    if (state && hasPid1(state)) return { runs: true, state };
+    if (!isLocked(runDir, name)) return { runs: false, state };
+    const why = Date.now() > deadline ? 'does not come to an end' : keeperStopped(state);
+    if (why) throw new Failure({ what: `${name}: ${keeperWords(state)} ${why}` });
+  }
+}
+
+const keeperWords = (state: SubhostState | undefined): string =>
+  state?.keeper ? `its keeper, process ${state.keeper.pid},` : 'a boot of it';
+
+const keeperStopped = (state: SubhostState | undefined): string =>
+  state?.keeper && 'Tt'.includes(readProcessStat(state.keeper.pid)?.state ?? '-')
+    ? 'is stopped (SIGSTOP): kill -CONT it, then stop again'
+    : '';
 
 /** A record that cannot be understood is no reason to leave the rest. */
 function readableState({ runDir, name, warn }: StopRequest): SubhostState | undefined {
@@ -62,16 +101,10 @@ function readableState({ runDir, name, warn }: StopRequest): SubhostState | unde
   }
 }
 
-/** A lock without a record: a boot that has only begun, or that was killed before it made anything. */
-async function clearUnknown({ runDir, name, initProgram }: StopRequest): Promise<'not running'> {
-  await runStop(
-    initProgram,
-    name,
-    ['state', stateDirectory(runDir, name)],
-    stateDirectory(runDir, name),
-    [0, 0, 0],
-  );
-  return 'not running';
+/** A directory without a record: of a boot that was killed before it made anything. */
+async function clearUnknown({ runDir, name, initProgram }: StopRequest): Promise<void> {
+  const stateDir = stateDirectory(runDir, name);
+  await runStop(initProgram, name, ['state', stateDir], stateDir, [0, 0, 0, 0, 0]);
 }
 
 async function stopServices(
@@ -119,9 +152,9 @@ export const endSubhost = (
   graceMs: number,
 ): Promise<Stopped> =>
   runStop(initProgram, state.name, undoOps(state, stateDir), stateDir, [
-    state.init?.pid ?? 0,
-    state.init?.startTimeTicks ?? 0,
+    ...numbers(state.init),
     graceMs,
+    ...numbers(state.keeper),
   ]);
 
 /** Takes back what a dead instance left. @throws Failure saying what is left */
@@ -129,16 +162,24 @@ export const clearLeftovers = (
   initProgram: string,
   state: SubhostState,
   stateDir: string,
-): Promise<Stopped> => runStop(initProgram, state.name, undoOps(state, stateDir), stateDir, [0, 0, 0]);
+): Promise<Stopped> => {
+  const undo = leftoverOps(state, stateDir, currentBootId());
+  return runStop(initProgram, state.name, undo, stateDir, [0, 0, 0, ...numbers(state.keeper)]);
+};
+
+const numbers = (process: ProcessId | undefined): number[] => [
+  process?.pid ?? 0,
+  process?.startTimeTicks ?? 0,
+];
 
 function runStop(
   initProgram: string,
   name: string,
   undo: readonly string[],
   stateDir: string,
-  numbers: readonly number[],
+  processes: readonly number[],
 ): Promise<Stopped> {
-  const child = spawn(initProgram, ['stop', stateDir, ...numbers.map(String)], {
+  const child = spawn(initProgram, ['stop', stateDir, ...processes.map(String)], {
     stdio: ['pipe', 'pipe', 'pipe'],
     env: {},
   });

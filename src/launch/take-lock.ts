@@ -1,16 +1,19 @@
 /** The lock of a subhost's name: taken, or the news that it runs already. */
-import { existsSync } from 'node:fs';
 import type { Identity } from '../config/subhost-config.js';
 import { Failure } from '../errors.js';
-import { isRunning } from '../state/liveness.js';
+import { hasPid1, isLocked } from '../state/liveness.js';
 import { readState, stateDirectory } from '../state/state-file.js';
 import type { SubhostState } from '../state/subhost-state.js';
+import { isAlive } from '../sys/process-stat.js';
 import type { BootHost, BootRequest } from './boot-types.js';
 import type { KeeperSession } from './launcher.js';
 import { sleep } from './sleep.js';
+import { endSubhost } from './stop.js';
 
 /** A held lock belongs to a boot under way, a running subhost, or one that ends just now: looked at so often. */
 const BUSY_POLL_MS = 20;
+/** A pid 1 whose keeper was killed is killed by the kernel, but not within the same instant. */
+const DYING_MS = 1_000;
 
 /**
  * The lock with its session, or nothing when the subhost runs already from this conf.
@@ -28,26 +31,54 @@ export async function takeLock(
     request.signal.throwIfAborted();
     const session = host.launcher.open(stateDir, name, host.cgroupMount);
     const { type, strings } = await session.expect('LOCKED', 'BUSY');
-    if (type === 'LOCKED') {
+    const locked = type === 'LOCKED';
+    const state = locked
+      ? await survivor(runDir, name)
+      : await settledState(runDir, name, deadline, request.signal);
+    if (locked && !state) {
       session.cgroup = strings[0] ?? '';
       return session;
     }
-    const state = await settledState(runDir, name, deadline, request.signal);
-    if (!state) {
-      await sleep(BUSY_POLL_MS); // it has ended meanwhile, or somebody else has only begun
-      continue;
-    }
-    if (state.conf !== conf)
-      throw new Failure({
-        what: `${name} runs already, from another conf: ${state.conf}`,
-        todo: `overlay-stop ${name}, or choose another NAME`,
-      });
-    return undefined;
+    if (locked) await session.abort();
+    if (state?.phase === 'stopping') await finishStop(host, state);
+    else if (state) return runsAlready(state, conf, locked ? request.warn : undefined);
+    await sleep(BUSY_POLL_MS); // it has ended meanwhile, or somebody else has only begun
   }
   throw new Failure({ what: `${name}: another boot or stop of it does not come to an end` });
 }
 
-/** Waits while somebody else boots or stops it: the record of the running subhost, or nothing once it is gone. */
+/** @param warn  given when it has no keeper */
+function runsAlready(
+  { name, conf: other }: SubhostState,
+  conf: string,
+  warn: ((line: string) => void) | undefined,
+): undefined {
+  if (other !== conf)
+    throw new Failure({
+      what: `${name} runs already, from another conf: ${other}`,
+      todo: `overlay-stop ${name}, or choose another NAME`,
+    });
+  warn?.(
+    `${name}: runs without its keeper: nothing is logged, and nothing cleared when it ends: overlay-stop ${name}`,
+  );
+}
+
+/** The lock is free, and yet pid 1 lives: the kernel kills it with its keeper, unless it saw to that. */
+async function survivor(runDir: string, name: string): Promise<SubhostState | undefined> {
+  const state = readState(runDir, name);
+  if (!state) return undefined;
+  for (const end = Date.now() + DYING_MS; hasPid1(state); await sleep(2)) if (Date.now() > end) return state;
+  return undefined;
+}
+
+/** An overlay-stop that was killed: what it began is brought to its end. */
+const finishStop = ({ initProgram, settings }: BootHost, state: SubhostState): Promise<unknown> =>
+  endSubhost(initProgram, state, stateDirectory(settings.runDir, state.name), settings.graceMs);
+
+/**
+ * Waits while somebody else boots or stops it: the record of the subhost that runs, or whose stop was given up;
+ * nothing once it is gone.
+ */
 async function settledState(
   runDir: string,
   name: string,
@@ -57,8 +88,12 @@ async function settledState(
   while (Date.now() < deadline) {
     signal.throwIfAborted();
     const state = readState(runDir, name);
-    if (state && (state.phase === 'running' || state.phase === 'degraded')) return state;
-    if (!existsSync(stateDirectory(runDir, name)) || (state && !isRunning(runDir, state))) return undefined;
+    if (state && hasPid1(state)) {
+      if (state.phase === 'running' || state.phase === 'degraded') return state;
+      if (state.phase === 'stopping' && !(state.stopper && isAlive(state.stopper))) return state;
+    } else if (!isLocked(runDir, name)) {
+      return undefined;
+    }
     await sleep(BUSY_POLL_MS);
   }
   return undefined;

@@ -5,6 +5,13 @@ import type { SubhostState } from '../state/subhost-state.js';
 export const aliasOf = (name: string): string => `overlay-boot:${name}`;
 
 /**
+ * What a dead instance may have left: of another boot of the host only the record, whatever else has its names now.
+ * @param bootId  of the host as it runs
+ */
+export const leftoverOps = (state: SubhostState, stateDir: string, bootId: string): string[] =>
+  state.bootId === bootId ? undoOps(state, stateDir) : ['state', stateDir];
+
+/**
  * The operations as strings, in the order they are to be run: interfaces go down before the namespace that
  * takes them along, the record goes last.
  * @param stateDir  RUN/NAME

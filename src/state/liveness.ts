@@ -8,6 +8,10 @@ import type { SubhostState } from './subhost-state.js';
 /** The id the kernel made up when the host booted, random(4). */
 export const currentBootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 
+/** Is pid 1 of the record still that process, with a keeper or without? */
+export const hasPid1 = ({ bootId, init }: SubhostState): boolean =>
+  bootId === currentBootId() && init !== undefined && isAlive(init);
+
 /**
  * Does it run: its lock is held, or else pid 1 of its record is still that process (a keeper that was
  * killed takes pid 1 along; an init system of the subhost's own can survive that).

@@ -46,6 +46,8 @@ export interface SubhostState {
   readonly keeper?: ProcessId;
   /** pid 1 of the subhost, as the host numbers it. */
   readonly init?: ProcessId;
+  /** The overlay-stop that is at it, while `stopping`: when it was killed, the next boot or stop goes on. */
+  readonly stopper?: ProcessId;
   readonly base: string;
   readonly live: string;
   readonly upper: string;

@@ -22,6 +22,12 @@ export function readProcessStat(pid: number): ProcessStat | undefined {
   return state && startTime ? { state, startTimeTicks: Number(startTime) } : undefined;
 }
 
+/** This process, as a record names it. */
+export const ownProcess = (): { pid: number; startTimeTicks: number } => ({
+  pid: process.pid,
+  startTimeTicks: readProcessStat(process.pid)?.startTimeTicks ?? 0,
+});
+
 /** Is it still that process? A zombie is none any more. */
 export function isAlive({ pid, startTimeTicks }: { pid: number; startTimeTicks: number }): boolean {
   const stat = readProcessStat(pid);
