@@ -1,7 +1,7 @@
 /** Files that are replaced as a whole, and directories that may not be there. */
-import { closeSync, fsyncSync, openSync, readdirSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { errnoOf } from '../errors.js';
+import { errnoOf, Failure } from '../errors.js';
 
 /** The text of a file, or undefined where there is none. */
 export function readIfExists(path: string): string | undefined {
@@ -35,8 +35,11 @@ export function writeFileAtomic(path: string, text: string, { mode = 0o644, dura
   const beside = `${path}.tmp`;
   const fd = openSync(beside, 'w', mode);
   try {
-    writeSync(fd, text);
+    writeFileSync(fd, text); // not writeSync(): on a full disk that may write a part and call it success
     if (durable) fsyncSync(fd);
+  } catch (cause) {
+    rmSync(beside, { force: true });
+    throw new Failure({ what: `cannot write ${path}: ${errnoOf(cause) ?? cause}`, cause });
   } finally {
     closeSync(fd);
   }
