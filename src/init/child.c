@@ -394,72 +394,24 @@ static bool run_operation(const char *name, const char *payload, size_t len, siz
 	return fail("read the plan: no such operation", name, 0, NULL);
 }
 
-static void run_operations(const char *payload, size_t len)
+void begin_operations(struct child_ends ends)
+{
+	c.ends = ends;
+	c.root = -1;
+}
+
+bool run_operations(const char *payload, size_t len)
 {
 	size_t at = 0;
 	const char *name;
 	while (!c.failed && (name = next_string(payload, len, &at)))
 		run_operation(name, payload, len, &at);
+	return !c.failed;
 }
 
-/*
- * Mounts a stack for the host: assembled in a mount namespace of its own, where nothing is seen of it until
- * it is whole, and where it goes away with this process if anything fails; then attached at once.
- *
- * usage: init mount WHERE SIZE [LOCK] < OPERATIONS
- *
- * SIZE is that of the operations in bytes: of a plan that Node did not live to write to its end nothing is done.
- * With LOCK, a directory, only one of several at once mounts; the exit status is 3 where WHERE was one already.
- */
-int mount_main(int argc, char **argv)
+int operations_root(void)
 {
-	static char payload[2 * FRAME_BYTES_MAX + FRAME_BYTES_MAX / 4]; /* 500 layers with the longest paths */
-	size_t len = 0;
-	ssize_t n;
-	c.root = c.ends.pair = -1;
-	if (argc != 2 && argc != 3)
-		return complain("usage: init mount WHERE SIZE [LOCK]", NULL, 0);
-	while (len < sizeof payload - 1 && (n = read(STDIN_FILENO, payload + len, sizeof payload - 1 - len)) > 0)
-		len += (size_t)n;
-	if ((long long)len != parse_num(argv[1]))
-		return complain("the plan is not whole", NULL, 0);
-	if (argc == 3) {
-		int lock = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* held until this process ends */
-		if (lock < 0 || flock(lock, LOCK_EX) < 0)
-			return complain("lock", argv[2], errno);
-	}
-	struct statx_head at = {0};
-	int host = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-	int where = open(argv[0], O_PATH | O_DIRECTORY | O_CLOEXEC);
-	c.ends.mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
-	if (host < 0 || where < 0 || c.ends.mounts < 0 || sys_statx(where, 0, &at) < 0)
-		return complain("open", argv[0], errno);
-	if (argc == 3 && at.attributes & STATX_IS_MOUNT_ROOT)
-		return 3;
-	if (unshare(CLONE_NEWNS) < 0 || sys_mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return complain("make a mount namespace", NULL, errno);
-	run_operations(payload, len);
-	if (c.failed)
-		return 1;
-	int tree = sys_open_tree(c.root, "", OPEN_TREE_CLONE | AT_EMPTY_PATH | AT_RECURSIVE);
-	if (tree < 0 || setns(host, CLONE_NEWNS) < 0)
-		return complain("take the mounted tree", argv[0], errno);
-	if (sys_move_mount(tree, "", where, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
-		return complain("attach at", argv[0], errno);
-	return 0;
-}
-
-/*
- * Takes mounts away, in the order given: the last mounted first.
- *
- * usage: init umount PATH...
- */
-int umount_main(int argc, char **argv)
-{
-	for (int i = 0; i < argc; i++)
-		if (sys_umount(argv[i], UMOUNT_NOFOLLOW) < 0)
-			return complain("umount", argv[i], errno);
-	return 0;
+	return c.root;
 }
 
 _Noreturn void child(struct child_ends ends)
@@ -467,7 +419,6 @@ _Noreturn void child(struct child_ends ends)
 	static char *payload;
 	static size_t room;
 	struct frame head;
-	c.root = -1;
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	/* Numbers above 9 first: the four may have any number now, also each other's. */
 	int high[] = {ends.pair, ends.log, ends.report, ends.mounts};
@@ -476,14 +427,12 @@ _Noreturn void child(struct child_ends ends)
 	for (int i = 0; i < 4; i++)
 		dup3(high[i], 3 + i, O_CLOEXEC);
 	close_from(7);
-	c.ends = (struct child_ends){.pair = 3, .log = 4, .report = 5, .mounts = 6};
+	begin_operations((struct child_ends){.pair = 3, .log = 4, .report = 5, .mounts = 6});
 	signal(SIGPIPE, SIG_IGN);
 	if (sys_mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		fail("make the mount namespace private", "/", errno, NULL);
-	while (!c.failed && read_frame(c.ends.pair, &head, &payload, &room)) {
-		run_operations(payload, head.len);
-		if (!c.failed)
+	while (!c.failed && read_frame(c.ends.pair, &head, &payload, &room))
+		if (run_operations(payload, head.len))
 			send_frame(c.ends.pair, 0, WORD_DONE, NULL);
-	}
 	_exit(1);
 }

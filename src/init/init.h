@@ -45,8 +45,8 @@ int reap_main(void);                    /* reap.c: /.reaper, pid 1 after the sta
 int enter_main(int argc, char **argv);  /* enter.c: a process inside, relayed */
 int share_main(int argc, char **argv);  /* share.c: attach or detach a bind mount of a running subhost */
 int stop_main(int argc, char **argv);   /* stop.c: end a subhost and clear what is left of it */
-int mount_main(int argc, char **argv);  /* child.c: mount a stack for the host */
-int umount_main(int argc, char **argv); /* child.c: take mounts away */
+int mount_main(int argc, char **argv);  /* mount.c: mount a stack for the host */
+int umount_main(int argc, char **argv); /* mount.c: take mounts away */
 
 /* ---- text.c: text without stdio ---- */
 struct text { /* a line under construction; what does not fit is cut */

@@ -6,12 +6,9 @@
  * is the end of the subhost.
  */
 #include "wire.h"
-#include <linux/sched.h>
-#include <stdio.h> /* renameat(2) is declared there */
 #include <sys/file.h>
 #include <sys/ptrace.h>
 #include <sys/signalfd.h>
-#include <sys/xattr.h>
 
 #define HELD_MAX 8
 
@@ -28,7 +25,8 @@ static struct keeper {
 	bool log_at_line_start;
 	char *undo;
 	size_t undo_len;
-	char name[16], cgroup[sizeof(((struct text *)0)->buf)];
+	struct text cgroup; /* path; empty for none */
+	char name[16];
 	char partial[128]; /* a report line under way */
 	size_t partial_len;
 } k; /* not initialized here: all of it would be in the program's file */
@@ -68,41 +66,6 @@ static void log_note(struct text *note)
 	text_str(&line, text_end(note));
 	text_str(&line, "\n");
 	log_bytes(line.buf, line.len);
-}
-
-/* Opens the log in a directory that is reached without any link; the one before becomes PATH.1. */
-static int open_log(const char *path)
-{
-	char dir_path[PATH_BYTES], old[NAME_MAX + 3];
-	const char *base = strrchr(path, '/');
-	if (!base || strlen(path) >= sizeof dir_path || strlen(base + 1) > NAME_MAX - 2) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	memcpy(dir_path, path, (size_t)(base - path) + 1);
-	dir_path[base - path + 1] = '\0';
-	int dir = sys_openat2(AT_FDCWD, dir_path, O_PATH | O_DIRECTORY, 0, RESOLVE_NO_SYMLINKS);
-	if (dir < 0)
-		return -1;
-	base++;
-	struct stat st;
-	int fd = -1;
-	if (fstatat(dir, base, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-		if (!S_ISREG(st.st_mode)) {
-			errno = S_ISLNK(st.st_mode) ? ELOOP : EEXIST;
-			goto out;
-		}
-		strcpy(old, base);
-		strcat(old, ".1");
-		if (st.st_size > 0 && renameat(dir, base, dir, old) < 0)
-			goto out;
-	}
-	fd = openat(dir, base, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640);
-	if (fd >= 0)
-		fcntl(fd, F_SETFL, O_APPEND);
-out:
-	close(dir);
-	return fd;
 }
 
 /* ---- what the subhost prints ---- */
@@ -224,34 +187,6 @@ static _Noreturn void end_child(void)
 
 /* ---- requests ---- */
 
-/* The control group's path: below the caller's own where that is delegated to it (systemd marks it so), else
- * at the top of the hierarchy; "" where there is none. */
-static void find_cgroup(const char *mount, const char *name)
-{
-	char own[PATH_BYTES], delegated[4];
-	struct text t = {0};
-	text_str(&t, mount);
-	if (mount[0] && read_file("/proc/self/cgroup", own, sizeof own) > 0) {
-		/* A line for each hierarchy, HIERARCHY:CONTROLLERS:PATH; the v2 one has number 0. cgroups(7) */
-		char *line = own;
-		while (line && strncmp(line, "0::", 3) != 0)
-			line = (line = strchr(line, '\n')) ? line + 1 : NULL;
-		if (line) {
-			*strchrnul(line, '\n') = '\0';
-			struct text base = t;
-			text_str(&base, line + 3);
-			text_end(&base);
-			if (getxattr(base.buf, "trusted.delegate", delegated, sizeof delegated) > 0 && delegated[0] == '1')
-				t = base;
-		}
-	}
-	if (mount[0]) {
-		text_str(&t, "/overlay-boot/");
-		text_str(&t, name);
-	}
-	memcpy(k.cgroup, text_end(&t), t.len + 1);
-}
-
 static void take_lock(const char *dir, const char *name, const char *cgroup_mount)
 {
 	strncpy(k.name, name, sizeof k.name - 1);
@@ -271,62 +206,14 @@ static void take_lock(const char *dir, const char *name, const char *cgroup_moun
 		/* The lock is only worth something on the directory that has the name now. */
 		if (fstat(fd, &mine) == 0 && stat(dir, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev) {
 			k.lock = fd;
-			find_cgroup(cgroup_mount, name);
-			tell(EV_LOCKED, (const char *[]){k.cgroup, NULL});
+			find_cgroup(cgroup_mount, name, &k.cgroup);
+			tell(EV_LOCKED, (const char *[]){text_end(&k.cgroup), NULL});
 			return;
 		}
 		close(fd);
 	}
 	tell_failed("make the state directory", dir, errno, NULL);
 	_exit(0);
-}
-
-static int make_cgroup(void)
-{
-	char *last = strrchr(k.cgroup, '/');
-	*last = '\0';
-	bool made = mkdir(k.cgroup, 0755) == 0 || errno == EEXIST;
-	*last = '/';
-	if (!made || (mkdir(k.cgroup, 0755) < 0 && errno != EEXIST))
-		return -1;
-	return open(k.cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-}
-
-/* Names the network namespace as ip-netns(8) does: a bind mount, on a mount point that propagates, so that
- * its removal is seen in the mount namespaces that were copied meanwhile. */
-static bool name_netns(const char *path, pid_t pid)
-{
-	char dir[PATH_BYTES];
-	struct text ns = {0};
-	strncpy(dir, path, sizeof dir - 1);
-	dir[sizeof dir - 1] = '\0';
-	*strrchr(dir, '/') = '\0';
-	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
-		return false;
-	if (sys_mount("", dir, "none", MS_SHARED | MS_REC, NULL) < 0 &&
-	    (errno != EINVAL || sys_mount(dir, dir, "none", MS_BIND | MS_REC, NULL) < 0 ||
-	     sys_mount("", dir, "none", MS_SHARED | MS_REC, NULL) < 0))
-		return false;
-	int fd = open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0);
-	if (fd < 0)
-		return false;
-	close(fd);
-	text_str(&ns, "/proc/");
-	text_num(&ns, pid);
-	text_str(&ns, "/ns/net");
-	text_end(&ns);
-	return sys_mount(ns.buf, path, "none", MS_BIND, NULL) == 0;
-}
-
-static pid_t clone_child(int cgroup)
-{
-	struct clone_args args = {
-		.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP |
-			 (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
-		.exit_signal = SIGCHLD,
-		.cgroup = cgroup >= 0 ? (uint64_t)cgroup : 0,
-	};
-	return (pid_t)syscall(SYS_clone3, &args, sizeof args);
 }
 
 static void tell_cloned(void)
@@ -351,8 +238,8 @@ static void tell_cloned(void)
 static void make_namespaces(const char *netns)
 {
 	int pair[2], out[2], report[2], cgroup = -1;
-	if (k.cgroup[0] && (cgroup = make_cgroup()) < 0) {
-		tell_failed("make the control group", k.cgroup, errno, NULL);
+	if (k.cgroup.len && (cgroup = make_cgroup(k.cgroup.buf)) < 0) {
+		tell_failed("make the control group", k.cgroup.buf, errno, NULL);
 		return;
 	}
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 || pipe2(out, O_CLOEXEC) < 0 ||
@@ -361,7 +248,7 @@ static void make_namespaces(const char *netns)
 		return;
 	}
 	int mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC); /* shows our mounts, whoever reads it */
-	pid_t pid = clone_child(cgroup);
+	pid_t pid = clone_namespaces(cgroup);
 	if (pid == 0)
 		child((struct child_ends){.pair = pair[1], .log = out[1], .report = report[1], .mounts = mounts});
 	int err = errno;

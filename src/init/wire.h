@@ -52,12 +52,29 @@ const char *next_string(const char *payload, size_t len, size_t *at);
 /* ---- keep.c ---- */
 _Noreturn void keep(int commands, int node, uint16_t index);
 
+/* ---- host.c ---- */
+/* Opens the log in a directory that is reached without any link; the one before becomes PATH.1. */
+int open_log(const char *path);
+/* The control group's path: below the caller's own where that is delegated to it (systemd marks it so), else
+ * at the top of the hierarchy; empty where there is none. */
+void find_cgroup(const char *mount, const char *name, struct text *path);
+int make_cgroup(char *path); /* and the one above it; a descriptor of it */
+/* Names the network namespace of `pid` as ip-netns(8) does: a bind mount, on a mount point that propagates, so
+ * that its removal is seen in the mount namespaces that were copied meanwhile. */
+bool name_netns(const char *path, pid_t pid);
+/* fork(2) into new namespaces of every kind but user, and into the control group where one is given. */
+pid_t clone_namespaces(int cgroup);
+
 /* ---- child.c ---- */
 struct child_ends { /* the child's ends, at these numbers and nothing else open */
 	int pair, log, report;
 	int mounts; /* the host's mountinfo */
 };
 _Noreturn void child(struct child_ends ends);
+/* The operations alone, for mount.c: without a keeper (pair -1) a failure is told on stderr. */
+void begin_operations(struct child_ends ends);
+bool run_operations(const char *payload, size_t len); /* false: one has failed, and was told of */
+int operations_root(void);                            /* descriptor of what `root` opened */
 
 /* Messages of the child to its keeper. */
 enum word {
