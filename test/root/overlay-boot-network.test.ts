@@ -229,7 +229,7 @@ ${program === 'ifup' ? ifup : ''}
     [
       "an interface of that name is another subhost's",
       { CABLES: '=' },
-      'ip link add a0 alias overlay-boot:b type veth peer name du1',
+      'ip link add a0 type veth peer name du1; ip link set a0 alias overlay-boot:b',
       1,
       `interface a0 exists already and is not left from subhost a: give it another name, or choose another NAME in ${base}/a.conf`,
     ],
