@@ -11,7 +11,7 @@
 struct overlay {
 	int fs;   /* from fsopen(2), + 1 */
 	int last; /* the old form's last descriptor */
-	bool old, user_xattrs;
+	bool old, begun, user_xattrs; /* begun: a layer is in it, by the new form */
 	const char *why;
 	char message[512]; /* the kernel's own words, fsconfig(2) */
 	char options[4096];

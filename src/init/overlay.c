@@ -2,6 +2,8 @@
 #include "mounts.h"
 #include <sys/xattr.h>
 
+#define FSCONFIG_STRING_BYTES 256 /* with its NUL; fs/fsopen.c */
+
 /* What the kernel wrote about the failure, without its "e overlay: " (fsopen(2) "Message retrieval interface"). */
 static void read_message(struct overlay *o, int fs)
 {
@@ -68,6 +70,24 @@ static bool old_mount(struct overlay *o, const char *upper, const char *work, co
 	return chdir("/") == 0 && done;
 }
 
+/*
+ * A long path cannot be given as a string, and a backslash is an escape in some options and none in others: such
+ * a directory is given by descriptor, which overlayfs takes since Linux 6.13.
+ */
+static bool set_directory(struct overlay *o, const char *key, const char *path)
+{
+	if (strlen(path) < FSCONFIG_STRING_BYTES && !strchr(path, '\\'))
+		return sys_fsconfig(o->fs - 1, FSCONFIG_SET_STRING, key, path, 0) == 0;
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	bool done = sys_fsconfig(o->fs - 1, FSCONFIG_SET_FD, key, NULL, fd) == 0;
+	int err = errno;
+	close(fd);
+	errno = err;
+	return done;
+}
+
 bool overlay_lower(struct overlay *o, const char *layer)
 {
 	if (!begin(o))
@@ -75,12 +95,16 @@ bool overlay_lower(struct overlay *o, const char *layer)
 	if (o->old)
 		return old_option(o, ":", layer);
 	/* lowerdir+ (Linux 6.7) takes one layer as it is: no escapes, no page of options to share. */
-	if (sys_fsconfig(o->fs - 1, FSCONFIG_SET_STRING, "lowerdir+", layer, 0) == 0)
+	if (set_directory(o, "lowerdir+", layer)) {
+		o->begun = true;
 		return true;
+	}
 	read_message(o, o->fs - 1);
 	/* Known by the kernel's words; before 6.5, where overlayfs has none of its own, by their absence. */
 	bool unknown = errno == EINVAL && (!o->why || strstr(o->why, "lowerdir+"));
-	if (!unknown)
+	if (unknown && o->begun)
+		o->why = "a path that long, or with a backslash, needs Linux 6.13";
+	if (!unknown || o->begun)
 		return false;
 	o->why = NULL;
 	o->old = true;
@@ -117,8 +141,7 @@ bool overlay_mount(struct overlay *o, const char *upper, const char *work, const
 		return old_mount(o, upper, work, live, attrs);
 	int fs = o->fs - 1;
 	bool done = (!o->user_xattrs || sys_fsconfig(fs, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) == 0) &&
-		    (!*upper || (sys_fsconfig(fs, FSCONFIG_SET_STRING, "upperdir", upper, 0) == 0 &&
-				 sys_fsconfig(fs, FSCONFIG_SET_STRING, "workdir", work, 0) == 0)) &&
+		    (!*upper || (set_directory(o, "upperdir", upper) && set_directory(o, "workdir", work))) &&
 		    sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0;
 	int mount = done ? sys_fsmount(fs, 0, attrs) : -1;
 	done = mount >= 0 && sys_move_mount(mount, "", AT_FDCWD, live, MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS) == 0;
