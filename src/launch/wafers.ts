@@ -105,11 +105,12 @@ function newWafer(
 function checkUnused({ name, directory, hasData }: Wafer): void {
   if (!hasData) return;
   const data = statSync(join(directory, 'data'));
-  const user = mountsOf('self').find((mount) => {
-    const upper = upperOf(mount);
-    const stat = upper === undefined ? undefined : statSync(upper, { throwIfNoEntry: false });
-    return stat?.ino === data.ino && stat.dev === data.dev;
-  });
+  const user = mountsOf('self').find((mount) =>
+    uppersOf(mount).some((upper) => {
+      const stat = statSync(upper, { throwIfNoEntry: false });
+      return stat?.ino === data.ino && stat.dev === data.dev;
+    }),
+  );
   if (user)
     throw new Failure({
       what: `${quoted(name)} is in use: its data is the writable layer of what is mounted at ${user.mountPoint}`,
@@ -117,9 +118,12 @@ function checkUnused({ name, directory, hasData }: Wafer): void {
     });
 }
 
-function upperOf({ type, superOptions }: Mount): string | undefined {
+/** A backslash is an escape in an upper that was given as text, and none in one given by descriptor: both are tried. */
+function uppersOf({ type, superOptions }: Mount): string[] {
   const [, upper] = (type === 'overlay' && /(?:^|,)upperdir=([^,]*)/.exec(superOptions)) || [];
-  return upper === undefined ? undefined : unescapeOctal(upper).replace(/\\(.)/gs, '$1');
+  if (upper === undefined) return [];
+  const text = unescapeOctal(upper);
+  return [text, text.replace(/\\(.)/gs, '$1')];
 }
 
 /**

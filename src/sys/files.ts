@@ -47,7 +47,8 @@ export function writeFileAtomic(path: string, text: string, { mode = 0o644, dura
   if (durable) syncDirectory(dirname(path));
 }
 
-function syncDirectory(path: string): void {
+/** Makes what was made, renamed or removed in a directory outlive a crash of the machine. */
+export function syncDirectory(path: string): void {
   const fd = openSync(path, 'r');
   try {
     fsyncSync(fd);
