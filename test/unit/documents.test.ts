@@ -48,7 +48,7 @@ function optionsIn(help: string): string[] {
 
 /** Is the option there as a word of its own? */
 const names = (text: string, option: string): boolean =>
-  new RegExp(`(^|[\\s([|/])${option}($|[\\s,.;:)\\]|/])`).test(text);
+  new RegExp(`(^|[\\s([|/])${option}($|[\\s,.;:=()[\\]|/])`).test(text);
 
 describe('a manual page', () => {
   for (const page of pages) {
@@ -145,6 +145,11 @@ describe('README.md', () => {
   it('has a table of exit codes', () => {
     for (const status of Object.values(EXIT))
       expect(readme).to.match(new RegExp(`^\\| ${status} \\| \\w`, 'm'));
+  });
+
+  it("has the bench's own table for figures, or says that there are none", () => {
+    const [, block = ''] = /\n## Figures\n[\s\S]*?\n```\n([\s\S]*?)\n```\n/.exec(readme) ?? [];
+    expect(block).to.match(/^not measured|^MEASURED +MEDIAN +MIN +MAX /);
   });
 
   it('gives the commands only options that they have', () => {
