@@ -65,11 +65,13 @@ void find_cgroup(const char *mount, const char *name, struct text *path)
 int make_cgroup(char *path)
 {
 	char *last = strrchr(path, '/');
-	*last = '\0';
-	bool made = mkdir(path, 0755) == 0 || errno == EEXIST;
-	*last = '/';
-	if (!made || (mkdir(path, 0755) < 0 && errno != EEXIST))
-		return -1;
+	int tries = 100;
+	/* ENOENT: the end of another subhost removed the common one meanwhile */
+	do {
+		*last = '\0';
+		mkdir(path, 0755);
+		*last = '/';
+	} while (mkdir(path, 0755) < 0 && errno == ENOENT && --tries);
 	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 

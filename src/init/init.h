@@ -92,6 +92,7 @@ ssize_t read_file(const char *path, char *buf, size_t size);  /* NUL-terminated,
 /* Memory by whole pages, moved when it has to be; to size 0 it goes back to the kernel. NULL: there is none. */
 void *resize(void *old, size_t old_size, size_t size);
 long long start_time_ticks(pid_t pid);                        /* proc(5) stat field 22; -1: gone; zombies count as gone */
+long long process_start(pid_t pid, char *state);               /* the same, and the letter of its state, T: stopped */
 void close_from(int first);                                   /* close_range(first, ~0) */
 int send_fds(int sock, const void *msg, size_t len, const int *fds, int n);
 ssize_t recv_fds(int sock, void *msg, size_t size, int *fds, int *n); /* *n: room in, number out; fds are O_CLOEXEC */

@@ -22,7 +22,7 @@ static struct keeper {
 	enum stage stage;
 	pid_t pid; /* pid 1 of the subhost; 0: none yet, -1: dead */
 	int status; /* of the dead one, as waitpid(2) gives it */
-	bool log_at_line_start;
+	bool log_at_line_start, failure_told;
 	char *undo;
 	size_t undo_len;
 	struct text cgroup; /* path; empty for none */
@@ -137,8 +137,24 @@ static const char *end_kind(int status)
 	return WIFEXITED(status) ? "exit" : "signal";
 }
 
+/* What the child could not do: WHAT PATH ERRNO STRERROR WHY. It ends with that, and more need not be said. */
+static void log_failure(const char *const *s)
+{
+	struct text note = {0};
+	text_str(&note, "cannot");
+	for (int i = 0; i < 5; i++)
+		if (i != 2 && s[i][0]) {
+			text_str(&note, i < 2 ? " " : ": ");
+			text_str(&note, s[i]);
+		}
+	log_note(&note);
+	k.failure_told = true;
+}
+
 static void log_end(int status)
 {
+	if (k.failure_told)
+		return;
 	struct text note = {0};
 	text_str(&note, k.name);
 	text_str(&note, k.stage < READY ? ": ended before it was ready: pid 1 " : ": ended: pid 1 ");
@@ -187,6 +203,26 @@ static _Noreturn void end_child(void)
 
 /* ---- requests ---- */
 
+static void set_undo(const char *payload, size_t len)
+{
+	char *grown = resize(k.undo, k.undo ? k.undo_len + 1 : 0, len + 1);
+	if (!grown)
+		return;
+	k.undo = memcpy(grown, payload, len + 1);
+	k.undo_len = len;
+}
+
+/* Until overlay-boot says what there is to take back, it is the directory that the lock is on. */
+static void undo_lock(const char *dir)
+{
+	struct text op = {0};
+	text_str(&op, "lock ");
+	text_str(&op, dir);
+	text_end(&op);
+	op.buf[sizeof "lock" - 1] = '\0';
+	set_undo(op.buf, op.len + 1);
+}
+
 static void take_lock(const char *dir, const char *name, const char *cgroup_mount)
 {
 	strncpy(k.name, name, sizeof k.name - 1);
@@ -206,6 +242,7 @@ static void take_lock(const char *dir, const char *name, const char *cgroup_moun
 		/* The lock is only worth something on the directory that has the name now. */
 		if (fstat(fd, &mine) == 0 && stat(dir, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev) {
 			k.lock = fd;
+			undo_lock(dir);
 			find_cgroup(cgroup_mount, name, &k.cgroup);
 			tell(EV_LOCKED, (const char *[]){text_end(&k.cgroup), NULL});
 			return;
@@ -266,15 +303,6 @@ static void make_namespaces(const char *netns)
 		tell_cloned();
 	else
 		tell_failed("name the network namespace", netns, errno, NULL);
-}
-
-static void set_undo(const char *payload, size_t len)
-{
-	char *grown = resize(k.undo, k.undo ? k.undo_len + 1 : 0, len + 1);
-	if (!grown)
-		return;
-	k.undo = memcpy(grown, payload, len + 1);
-	k.undo_len = len;
 }
 
 static void acknowledge(bool stay)
@@ -390,6 +418,7 @@ static void hear(void)
 		tell(EV_DONE, NULL);
 		break;
 	case WORD_FAILED:
+		log_failure(s);
 		tell(EV_FAILED, (const char *[]){s[0], s[1], s[2], s[3], s[4], NULL});
 		k.stage = WORKING; /* an exec that failed is no exec */
 		break;

@@ -76,28 +76,12 @@ static const char *end_pid1(struct process init, int grace_ms)
 
 enum lock { LOCK_OURS, LOCK_NOT_NEEDED, LOCK_REFUSED };
 
-static bool is_stopped(pid_t pid)
-{
-	struct text path = {0};
-	char stat[512];
-	text_str(&path, "/proc/");
-	text_num(&path, pid);
-	text_str(&path, "/stat");
-	text_end(&path);
-	const char *p = read_file(path.buf, stat, sizeof stat) > 0 ? strrchr(stat, ')') : NULL;
-	return p && p[1] == ' ' && (p[2] == 'T' || p[2] == 't');
-}
-
 static enum lock refuse(struct process keeper, const char *dir, bool stopped)
 {
 	struct text t = {0};
 	text_str(&t, "its keeper, process ");
 	text_num(&t, keeper.pid);
-	if (stopped)
-		text_str(&t, ", is stopped (SIGSTOP): kill -CONT it, then stop again;");
-	else
-		text_str(&t, ",");
-	text_str(&t, " it does not let go of");
+	text_str(&t, stopped ? ", is stopped (SIGSTOP): kill -CONT it, then stop again: it holds" : ", does not let go of");
 	complain(text_end(&t), dir, 0);
 	return LOCK_REFUSED;
 }
@@ -118,9 +102,10 @@ static enum lock take_lock(int fd, const char *dir, struct process keeper)
 			complain("lock", dir, errno);
 			return LOCK_REFUSED;
 		}
-		if (keeper.pid ? start_time_ticks(keeper.pid) != keeper.start_time : waited >= 10 * LOOK_MS)
+		char state = 0;
+		if (keeper.pid ? process_start(keeper.pid, &state) != keeper.start_time : waited >= 10 * LOOK_MS)
 			return LOCK_NOT_NEEDED;
-		stopped = is_stopped(keeper.pid) ? stopped + 1 : 0;
+		stopped = (state | 0x20) == 't' ? stopped + 1 : 0;
 		if (stopped >= 10 || waited >= LOCK_MS)
 			return refuse(keeper, dir, stopped > 0);
 	}

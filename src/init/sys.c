@@ -115,7 +115,7 @@ ssize_t read_file(const char *path, char *buf, size_t size)
 	return n < 0 ? -1 : (ssize_t)len;
 }
 
-long long start_time_ticks(pid_t pid)
+long long process_start(pid_t pid, char *state)
 {
 	struct text path = {0};
 	char stat[1024];
@@ -129,6 +129,7 @@ long long start_time_ticks(pid_t pid)
 	if (!p || p[1] != ' ' || p[2] == 'Z' || p[2] == 'X')
 		return -1;
 	p += 2;
+	*state = *p;
 	for (int field = 3; field < 22; field++) {
 		p = strchr(p, ' ');
 		if (!p)
@@ -139,6 +140,12 @@ long long start_time_ticks(pid_t pid)
 	if (end)
 		*end = '\0';
 	return parse_num(p);
+}
+
+long long start_time_ticks(pid_t pid)
+{
+	char state;
+	return process_start(pid, &state);
 }
 
 void close_from(int first)

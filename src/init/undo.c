@@ -7,6 +7,7 @@
  *   link NAME ALIAS     wait until the dying namespace has taken its veth along; delete it after 50 ms
  *   cgroup PATH         kill what is in it, remove it
  *   state DIR           remove the record and the lock (last)
+ *   lock DIR            remove the directory of the lock, unless a record is in it
  *
  * A thing that is gone already is success.
  */
@@ -141,6 +142,11 @@ static void remove_cgroup(const char *path, struct text *left)
 		}
 		poll(NULL, 0, 1);
 	}
+	char parent[PATH_BYTES];
+	strncpy(parent, path, sizeof parent - 1);
+	parent[sizeof parent - 1] = '\0';
+	*strrchr(parent, '/') = '\0';
+	rmdir(parent); /* unless there are others */
 }
 
 static void remove_state(const char *dir, struct text *left)
@@ -172,6 +178,8 @@ void run_undo(const char *ops, size_t len, bool keep_record, struct text *left)
 			remove_cgroup(first, left);
 		} else if (strcmp(op, "state") == 0 && !keep_record && !left->len) {
 			remove_state(first, left);
+		} else if (strcmp(op, "lock") == 0) {
+			rmdir(first);
 		}
 	}
 }
