@@ -1,16 +1,18 @@
 /** overlay-boot(8): boots subhosts, or only checks or prints what a boot would do. */
+import { setMaxListeners } from 'node:events';
 import { parseAssignments } from '../config/assignments.js';
 import { checkPaths } from '../config/check.js';
 import { describeConfig, describeUnevaluated } from '../config/describe.js';
 import { listedSubhosts } from '../config/listed.js';
 import { resolveWhole, variablesFromCommands } from '../config/resolve.js';
 import { loadSettings, SETTINGS_DIRECTORY, type Settings } from '../config/settings.js';
+import type { SubhostConfig } from '../config/subhost-config.js';
 import { readSubhostsList } from '../config/subhosts-list.js';
 import { readTrusted } from '../config/trust.js';
 import { EXIT, Failure, throwAll, UserError } from '../errors.js';
 import { boot } from '../launch/boot.js';
 import type { Booted, BootHost } from '../launch/boot-types.js';
-import { cgroupMount } from '../launch/cables.js';
+import { cgroupMount, checkWiring } from '../launch/cables.js';
 import { runValueCommand } from '../launch/host-commands.js';
 import { type Ended, Launcher } from '../launch/launcher.js';
 import { checkLimits } from '../launch/limits.js';
@@ -150,7 +152,10 @@ async function describe(
   );
   throwAll(checkPaths(config, variablesFromCommands(parsed), { logDir: settings.logDir }));
   checkLimits(conf, config.limits, cgroupMount());
-  if (action === 'check') return describeConfig(config);
+  if (action === 'check') {
+    await checkCables(config);
+    return describeConfig(config);
+  }
   const plan = bootPlan(config, {
     rootKind: rootKind(config),
     stack: await stackOf(config, { wafers: wafersDirectory(terminal) }),
@@ -158,6 +163,18 @@ async function describe(
     netnsDir: NETNS_DIR,
   });
   return json ? plan : printPlan(plan);
+}
+
+/** What is in the way of the cables on this host, as it is now. */
+async function checkCables(config: SubhostConfig): Promise<void> {
+  if (config.cables.length === 0) return;
+  const { RouteSocket } = await import('../net/rtnetlink.js');
+  const route = new RouteSocket();
+  try {
+    await checkWiring(route, { ...config, netns: `${NETNS_DIR}/${config.name}` }, new Set());
+  } finally {
+    route.close();
+  }
 }
 
 const asLine = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
@@ -173,6 +190,7 @@ async function bootAll(
   makeRunDirectory(settings.runDir);
   const host = bootHost(settings, launcher, terminal);
   const interrupted = new AbortController();
+  setMaxListeners(0, interrupted.signal); // one for each boot
   const onSignal = (signal: NodeJS.Signals): void =>
     interrupted.abort(new Failure({ what: `interrupted by ${signal}` }));
   const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];

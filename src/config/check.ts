@@ -65,6 +65,7 @@ export function checkPaths(
     overlayRules,
     liveMistakes,
     depthMistakes,
+    ownRootMistakes,
     shareMistakes,
     hookMistakes,
     logMistakes,
@@ -169,14 +170,33 @@ function depthMistakes({ config, kind, looked, mistake, mounts }: Check): Error[
   if (kind !== 'overlay') return [];
   const layers: [string, string][] = [
     ...(looked('LOWER') ? config.lower.map((path): [string, string] => ['LOWER', path]) : []),
-    ...(looked('UPPER') ? [['UPPER', config.upper] satisfies [string, string]] : []),
   ];
-  return layers.flatMap(([variable, path]) => {
+  // An overlay cannot hold another's upper layer at all (kernel document filesystems/overlayfs, "Upper and Lower").
+  const upper = looked('UPPER') && stackDepth(config.upper, mounts) > 0;
+  const onOverlay = upper
+    ? [
+        mistake(
+          'UPPER',
+          `${config.upper} is on an overlay, which cannot hold it`,
+          'put it and WORK on a disk or a tmpfs',
+        ),
+      ]
+    : [];
+  const tooDeep = layers.flatMap(([variable, path]) => {
     const depth = stackDepth(path, mounts);
     if (depth < MAX_STACK_DEPTH) return [];
     const what = `${path} is on an overlay on an overlay (${depth} deep), and the kernel stacks no more than ${MAX_STACK_DEPTH}`;
     return [mistake(variable, what, 'name the layers of that overlay in LOWER, separated by ":"')];
   });
+  return [...onOverlay, ...tooDeep];
+}
+
+/** A process cannot pivot to the root it has, pivot_root(2). */
+function ownRootMistakes({ config, kind, looked, mistake }: Check): Error[] {
+  if (kind !== 'self' || !looked('LIVE') || realPath(config.live) !== '/') return [];
+  return [
+    mistake('LIVE', "UPPER, LOWER and LIVE are all the host's own root", 'give LIVE a directory of its own'),
+  ];
 }
 
 function shareMistakes(check: Check): Error[] {

@@ -73,15 +73,22 @@ export async function runHook(
   environment: Readonly<Record<string, string>>,
   context: CommandContext & { readonly cwd: string },
 ): Promise<string> {
-  const { runProgram } = await import('../sys/run.js');
+  const { runProgram, ProgramFailure, quoteCommand } = await import('../sys/run.js');
   assertTrusted(argv[0] ?? '');
-  const { stdout } = await runProgram(placed(argv, context.cwd, context), {
-    cwd: context.cwd,
-    env: { ...environment, PATH: `${HOST_PATH}:${context.binDir}` },
-    timeoutMs: context.timeoutMs,
-    context: name,
-  });
-  return stdout;
+  try {
+    const { stdout } = await runProgram(placed(argv, context.cwd, context), {
+      cwd: context.cwd,
+      env: { ...environment, PATH: `${HOST_PATH}:${context.binDir}` },
+      timeoutMs: context.timeoutMs,
+    });
+    return stdout;
+  } catch (cause) {
+    if (!(cause instanceof ProgramFailure) || cause.programExitCode === undefined) throw cause;
+    // In the administrator's words: not with how it is put into the namespaces.
+    const said = cause.stderr.trim().split('\n').at(-1);
+    const what = `${name}: ${quoteCommand(argv)}: exit status ${cause.programExitCode}`;
+    throw new Failure({ what, todo: said || undefined, cause });
+  }
 }
 
 /** @throws Failure for what no shell could be started with */

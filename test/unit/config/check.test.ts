@@ -163,6 +163,26 @@ describe('checkPaths', () => {
   });
 });
 
+describe('checkPaths on overlays and the own root', () => {
+  beforeEach(makeBase);
+  afterEach(removeBase);
+
+  it('refuses an UPPER that is on an overlay', () => {
+    const mounts = mountsOf('self').map((mount) =>
+      mount.id === mountIdOf(dir) ? { ...mount, type: 'overlay', superOptions: 'lowerdir=/none' } : mount,
+    );
+    expect(mistakes('LOWER=/proc', { mounts })).to.deep.equal([
+      'UPPER: DIR/root is on an overlay, which cannot hold it: put it and WORK on a disk or a tmpfs',
+    ]);
+  });
+
+  it("refuses the host's own root as it is", () => {
+    expect(mistakes('LOWER=/\nUPPER=/\nLIVE=/')).to.deep.equal([
+      "LIVE: UPPER, LOWER and LIVE are all the host's own root: give LIVE a directory of its own",
+    ]);
+  });
+});
+
 describe('leadsInto', () => {
   before(() => {
     makeBase();
