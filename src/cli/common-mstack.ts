@@ -10,7 +10,7 @@ export interface MountRequest {
   readonly what: string;
   readonly where: string;
   readonly readOnly: boolean;
-  /** Makes the mount point where it is missing. */
+  /** Makes the mount point where it is missing; undefined for who has no such option. */
   readonly mkdir?: boolean;
   /** Does everything but the mounting. */
   readonly fake?: boolean;
@@ -24,7 +24,7 @@ export async function mountMstack(request: MountRequest, terminal: Terminal): Pr
   requireRoot(terminal);
   const where = resolve(terminal.cwd, request.where);
   const stack = await stackOfMstackDirectory(resolve(terminal.cwd, request.what), request);
-  if (!request.mkdir) checkMountPoint(where, '--mkdir makes it');
+  if (!request.mkdir) checkMountPoint(where, request.mkdir === false ? '--mkdir makes it' : undefined);
   if (request.fake) return;
   const first = request.mkdir ? makeMountPoint(where) : undefined;
   try {

@@ -17,6 +17,8 @@ export interface MstackOptions {
   loadRun(): Promise<RunTool>;
 }
 
+const NEVER_WRITABLE: readonly string[] = ['squashfs', 'erofs'];
+
 /** The tree of an entry; `isUsr`: it belongs at /usr, which will do where no root is needed. */
 type FindTree = (
   entry: MstackEntry,
@@ -118,6 +120,11 @@ async function writableOf(
   find: FindTree,
 ): Promise<Writable | undefined> {
   const { tree } = await find(entry, true);
+  if (tree.kind === 'image' && !readOnly && NEVER_WRITABLE.includes(tree.type))
+    throw new UserError({
+      what: `${quoted(entry.name)}: ${tree.path} holds ${tree.type}, which cannot be written`,
+      todo: 'mount it read-only, or make it a layer',
+    });
   if (tree.kind === 'image') return { image: tree, upper: 'data', work: 'work', make: true };
   const [upper, work] = [join(tree.path, 'data'), join(tree.path, 'work')];
   const made = [upper, work].filter((path) => isOwnDirectory(path, entry));
