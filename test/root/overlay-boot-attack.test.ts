@@ -26,11 +26,7 @@ describe('overlay-boot: a root that its owner prepared', () => {
   });
 
   const links: readonly [string, string, 'boots' | RegExp][] = [
-    [
-      'dev',
-      DIRECTORY,
-      /^a: cannot make \/dev: Symbolic link loop: is a symbolic link in the subhost's root/,
-    ],
+    ['dev', DIRECTORY, /^a: cannot make \/dev: Symbolic link loop: is a symbolic link in the subhost's root/],
     ['proc', DIRECTORY, /^a: cannot mount \/proc: Symbolic link loop: /],
     ['sys', DIRECTORY, /^a: cannot mount \/sys: Symbolic link loop: /],
     ['run', DIRECTORY, /^a: cannot mount \/run: Symbolic link loop: /],
