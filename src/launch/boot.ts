@@ -4,9 +4,9 @@ import { basename, dirname, join } from 'node:path';
 import { checkPaths } from '../config/check.js';
 import { type CommandRequest, resolveConfig } from '../config/resolve.js';
 import type { SubhostConfig } from '../config/subhost-config.js';
-import { Failure, throwAll } from '../errors.js';
+import { errnoOf, Failure, throwAll } from '../errors.js';
 import { type BootPlan, bootPlan, finalScript, type HostFacts, type Stage } from '../plan/boot-plan.js';
-import { childOpStrings } from '../plan/child-ops.js';
+import { type ChildOp, childOpStrings } from '../plan/child-ops.js';
 import { leftoverOps, undoOps } from '../plan/undo-ops.js';
 import { rootKind } from '../stack/root-kind.js';
 import type { Stack } from '../stack/stack.js';
@@ -22,6 +22,8 @@ import { stackOf } from './read-stack.js';
 import { clearLeftovers } from './stop.js';
 import { takeLock } from './take-lock.js';
 
+type StartStage = Extract<Stage, { kind: 'start' }>;
+
 /** An error of a boot whose log says more. */
 class BootFailure extends Failure {
   override readonly name = 'BootFailure';
@@ -30,6 +32,8 @@ class BootFailure extends Failure {
 /** @throws UserError, Failure or ErrorList; nothing of the subhost is left then */
 export async function boot(host: BootHost, request: BootRequest): Promise<Booted> {
   const prepared = await prepare(host, request);
+  // Loaded while the keeper is made and takes the lock; an error of it is for whoever needs it.
+  if (prepared.config.cables.length > 0) setImmediate(() => host.route().catch(() => undefined));
   const session = await takeLock(host, request, prepared.identity);
   if (!session) return { name: prepared.identity.name, outcome: 'running', degraded: [] };
   return new Boot(host, request, session, prepared).run();
@@ -44,6 +48,7 @@ class Boot {
   readonly #degraded: string[] = [];
   #state: SubhostState;
   #logOpen = false;
+  #startRequested = false;
 
   constructor(host: BootHost, request: BootRequest, session: KeeperSession, prepared: Prepared) {
     const { conf, name, base } = prepared.identity;
@@ -79,13 +84,18 @@ class Boot {
     try {
       this.#request.signal.throwIfAborted();
       await this.#clearDeadInstance(early);
-      await this.#makeNamespaces(early);
+      this.#requestNamespaces(early);
+      // Asked for in one go where it can be: a round trip less.
+      if (commands.size === 0) this.#requestLog(early.log);
+      await this.#namespacesMade(early);
       const config = commands.size > 0 ? await this.#evaluate() : early;
       const stack = earlyStack ?? (await stackOf(config, this.#host));
       const plan = bootPlan(config, this.#facts(config, stack));
-      await this.#openLog(config.log);
+      if (commands.size > 0) this.#requestLog(config.log);
+      await this.#session.expect('DONE');
+      this.#logOpen = true;
       await this.#makeCables(plan);
-      for (const stage of plan.stages) await this.#carryOut(stage, plan);
+      for (const [i, stage] of plan.stages.entries()) await this.#carryOut(stage, plan, plan.stages[i + 1]);
       return this.#acknowledge();
     } catch (error) {
       throw await this.#undo(error);
@@ -116,14 +126,19 @@ class Boot {
 
   #record(change: Partial<SubhostState>): void {
     this.#state = { ...this.#state, ...change };
-    writeState(this.#host.settings.runDir, this.#state);
+    try {
+      writeState(this.#host.settings.runDir, this.#state);
+    } catch (error) {
+      // No directory: pid 1 has ended, and its keeper has taken everything back; the next event says why.
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
   }
 
   #armUndo(): void {
     this.#session.request('UNDO', ...undoOps(this.#state, this.#stateDir));
   }
 
-  async #makeNamespaces(config: SubhostConfig): Promise<void> {
+  #requestNamespaces(config: SubhostConfig): void {
     const { live, upper, lower, log, cables, start, startIsDefault, caps } = config;
     const shares = config.shares.map((share) => ({ ...share, readOnly: false }));
     this.#record({
@@ -140,6 +155,9 @@ class Boot {
     });
     this.#armUndo();
     this.#session.request('CLONE', this.#state.netns);
+  }
+
+  async #namespacesMade(config: SubhostConfig): Promise<void> {
     const { strings } = await this.#session.expect('CLONED');
     const [pid = 0, startTimeTicks = 0, keeperStart = 0, netnsInode = 0] = strings.map(Number);
     this.#record({
@@ -189,13 +207,11 @@ class Boot {
     return { rootKind: rootKind(config), stack, initProgram, netnsDir };
   }
 
-  async #openLog(log: string): Promise<void> {
+  #requestLog(log: string): void {
     const { logDir } = this.#host.settings;
     if (dirname(log) === logDir) mkdirSync(logDir, { recursive: true });
     // The keeper opens it through no link at all; those that the administrator put on the way are resolved here.
     this.#session.request('LOG', join(realpathSync(dirname(log)), basename(log)));
-    await this.#session.expect('DONE');
-    this.#logOpen = true;
   }
 
   async #makeCables(plan: BootPlan): Promise<void> {
@@ -219,13 +235,14 @@ class Boot {
     this.#armUndo();
   }
 
-  async #carryOut(stage: Stage, plan: BootPlan): Promise<void> {
-    const session = this.#session;
+  async #carryOut(stage: Stage, plan: BootPlan, next: Stage | undefined): Promise<void> {
     switch (stage.kind) {
       case 'child':
         this.#record({ step: stage.step });
-        session.request('CHILD', ...stage.ops.flatMap(childOpStrings));
-        await session.expect('DONE');
+        this.#requestOps(stage.ops);
+        // No need to wait for the one to ask for the other: the child stops at the first failure.
+        if (next?.kind === 'start' && !next.hook) this.#requestStart(next, plan, '');
+        await this.#session.expect('DONE');
         return;
       case 'hook':
         this.#record({ step: stage.hook.name });
@@ -239,15 +256,24 @@ class Boot {
     }
   }
 
-  async #start(stage: Extract<Stage, { kind: 'start' }>, plan: BootPlan): Promise<void> {
+  async #start(stage: StartStage, plan: BootPlan): Promise<void> {
     this.#record({ step: stage.hook ? 'INIT' : 'start' });
     const context = { ...this.#commandContext(), cwd: this.#state.base };
     const printed = stage.hook ? await runHook(stage.hook, this.#hookEnvironment(plan), context) : '';
+    if (!this.#startRequested) this.#requestStart(stage, plan, printed);
+    await this.#session.expect('READY');
+  }
+
+  /** @param printed  by the INIT command */
+  #requestStart(stage: StartStage, plan: BootPlan, printed: string): void {
     const script = finalScript(stage, printed);
     checkScript(script);
-    const exec = { op: 'exec', name: plan.name, script } as const;
-    this.#session.request('CHILD', ...[...stage.ops, exec].flatMap(childOpStrings));
-    await this.#session.expect('READY');
+    this.#startRequested = true;
+    this.#requestOps([...stage.ops, { op: 'exec', name: plan.name, script }]);
+  }
+
+  #requestOps(ops: readonly ChildOp[]): void {
+    this.#session.request('CHILD', ...ops.flatMap(childOpStrings));
   }
 
   #hookEnvironment(plan: BootPlan): Readonly<Record<string, string>> {

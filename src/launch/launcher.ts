@@ -43,9 +43,7 @@ export class Launcher {
   /** A session with a new keeper; its first request takes the lock of `stateDir`. */
   open(stateDir: string, name: string, cgroupMount: string): KeeperSession {
     const index = this.#sessions.length;
-    const session = new KeeperSession((type, strings) =>
-      this.#socket.write(encodeFrame({ index, type, strings })),
-    );
+    const session = new KeeperSession((type, strings) => this.#send(encodeFrame({ index, type, strings })));
     this.#sessions.push(session);
     session.request('OPEN', stateDir, name, cgroupMount);
     return session;
@@ -53,8 +51,18 @@ export class Launcher {
 
   /** Closes the socket: keepers that were not acknowledged end their subhosts. */
   close(): void {
+    this.#socket.uncork(); // an acknowledgement may wait there
     this.#socket.destroy();
     this.#process.unref();
+  }
+
+  /** What is asked for in one go is one system call. */
+  #send(frame: Buffer): void {
+    if (this.#socket.writableCorked === 0) {
+      this.#socket.cork();
+      process.nextTick(() => this.#socket.uncork());
+    }
+    this.#socket.write(frame);
   }
 
   #dispatch(bytes: Buffer): void {
