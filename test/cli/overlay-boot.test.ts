@@ -95,13 +95,13 @@ describe('overlay-boot (without booting)', () => {
     });
 
     it('prints every variable with --json, resolved', () => {
-      const text = `BASE=../${base.split('/').at(-1)}\nCABLES=br0=02:00:00:00:00:01 =.7\nLOWER=lower:/\nSHARE=data:/srv/d\nSHARE=data\nSTART=a /b\nRAM_SIZE=1M\nPIDS_MAX=\n`;
+      const text = `BASE=../${base.split('/').at(-1)}\nCABLES= =02:00:00:00:00:01 =.7\nLOWER=lower:/\nSHARE=data:/srv/d\nSHARE=data\nSTART=a /b\nRAM_SIZE=1M\nPIDS_MAX=\n`;
       const { status, stdout, stderr } = run(['--check', '--json', conf(text)]);
       expect([status, stderr]).to.deep.equal([0, '']);
       expect(JSON.parse(stdout)).to.deep.equal({
         NAME: 'mta',
         BASE: base,
-        CABLES: ['br0=02:00:00:00:00:01', '=.7'],
+        CABLES: ['=02:00:00:00:00:01', '=.7'],
         LIVE: `${base}/live`,
         UPPER: `${base}/root`,
         WORK: `${base}/work`,
