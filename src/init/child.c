@@ -54,16 +54,23 @@ static bool fail(const char *what, const char *path, int err, const char *why)
 	if (c.failed)
 		return false;
 	c.failed = true;
+	if (c.ends.pair < 0) {
+		complain_step(strings);
+		return false;
+	}
 	/* What the writable layer did not have before it does not have afterwards. */
 	if (c.made.work)
 		rmdir(c.made_work);
 	if (c.made.upper)
 		rmdir(c.made_upper);
-	if (c.ends.pair >= 0)
-		send_frame(c.ends.pair, 0, WORD_FAILED, strings);
-	else
-		complain_step(strings);
+	send_frame(c.ends.pair, 0, WORD_FAILED, strings);
 	return false;
+}
+
+void take_back_operations(void)
+{
+	take_back_places();
+	take_back_writable(&c.made, c.made_upper, c.made_work);
 }
 
 static void hold(const char *label, int fd)
@@ -182,9 +189,13 @@ static bool op_take(const char *const *a)
 {
 	if (c.n_taken == TAKEN_MAX)
 		return fail("take", a[0], E2BIG, "too many binds");
-	int tree = bind_tree(a[0], mode_attrs(a[1]), 0);
+	struct stat st;
+	int tree = bind_tree(a[0], mode_attrs(a[1]), AT_SYMLINK_NOFOLLOW);
 	c.taken[c.n_taken++] = tree;
-	return tree >= 0 || fail("bind", a[0], errno, NULL);
+	if (tree < 0 || fstat(tree, &st) < 0)
+		return fail("bind", a[0], errno, NULL);
+	/* usr of layers that are images: what the link leads to would be the host's. */
+	return !S_ISLNK(st.st_mode) || fail("bind", a[0], ELOOP, "it is a symbolic link");
 }
 
 static bool op_put(const char *const *a)

@@ -112,5 +112,8 @@ int open_place(int root, const char *path, bool directory, bool make, const char
 int open_target(int root, const char *path, bool directory, bool make, const char **why);
 /* Removes a file that open_place() made. */
 void remove_place(int root, const char *path);
+/* From now on both remember what they make, and this removes it again, the last first. */
+void remember_places(void);
+void take_back_places(void);
 
 #endif

@@ -1,19 +1,56 @@
 /* Resolving inside a root whose owner may have prepared it with links. */
 #include "init.h"
 
+#define REMEMBERED_MAX 128
+
+/* What was made, and where, for who takes it back; only where that was asked for. */
+static struct {
+	int dir;
+	bool directory;
+	char name[256];
+} remembered[REMEMBERED_MAX];
+static int n_remembered = -1; /* nothing is remembered */
+
+void remember_places(void)
+{
+	n_remembered = 0;
+}
+
+static void remember(int dir, const char *name, bool directory)
+{
+	if (n_remembered < 0 || n_remembered == REMEMBERED_MAX)
+		return;
+	remembered[n_remembered].dir = fcntl(dir, F_DUPFD_CLOEXEC, 0);
+	remembered[n_remembered].directory = directory;
+	strncpy(remembered[n_remembered++].name, name, sizeof remembered->name - 1);
+}
+
+void take_back_places(void)
+{
+	for (; n_remembered > 0; n_remembered--) {
+		int i = n_remembered - 1;
+		unlinkat(remembered[i].dir, remembered[i].name, remembered[i].directory ? AT_REMOVEDIR : 0);
+		close(remembered[i].dir);
+	}
+}
+
 /* The descriptor of `name` below `dir`, made when missing; the directory itself is known to be inside. */
 static int make_entry(int dir, const char *name, bool directory)
 {
 	if (directory) {
-		if (mkdirat(dir, name, 0755) < 0 && errno != EEXIST)
+		if (mkdirat(dir, name, 0755) == 0)
+			remember(dir, name, true);
+		else if (errno != EEXIST)
 			return -1;
 		return openat(dir, name, O_PATH | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC);
 	}
 	int fd = openat(dir, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644);
-	if (fd >= 0)
+	if (fd >= 0) {
 		close(fd);
-	else if (errno != EEXIST)
+		remember(dir, name, false);
+	} else if (errno != EEXIST) {
 		return -1;
+	}
 	return openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 }
 

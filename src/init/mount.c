@@ -2,6 +2,17 @@
 #include "wire.h"
 #include <sys/file.h>
 
+/* Puts what was assembled, whole, on a directory of the mount namespace `host`. */
+static bool attach(int host, int where, const char *path)
+{
+	int tree = sys_open_tree(operations_root(), "", OPEN_TREE_CLONE | AT_EMPTY_PATH | AT_RECURSIVE);
+	if (tree < 0 || setns(host, CLONE_NEWNS) < 0)
+		return !complain("take the mounted tree", path, errno);
+	if (sys_move_mount(tree, "", where, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+		return !complain("attach at", path, errno);
+	return true;
+}
+
 /*
  * Mounts a stack for the host: assembled in a mount namespace of its own, where nothing is seen of it until
  * it is whole, and where it goes away with this process if anything fails; then attached at once.
@@ -38,14 +49,16 @@ int mount_main(int argc, char **argv)
 	if (unshare(CLONE_NEWNS) < 0 || sys_mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return complain("make a mount namespace", NULL, errno);
 	begin_operations((struct child_ends){.pair = -1, .log = -1, .report = -1, .mounts = mounts});
-	if (!run_operations(payload, len))
-		return 1;
-	int tree = sys_open_tree(operations_root(), "", OPEN_TREE_CLONE | AT_EMPTY_PATH | AT_RECURSIVE);
-	if (tree < 0 || setns(host, CLONE_NEWNS) < 0)
-		return complain("take the mounted tree", argv[0], errno);
-	if (sys_move_mount(tree, "", where, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
-		return complain("attach at", argv[0], errno);
-	return 0;
+	remember_places();
+	bool done = run_operations(payload, len);
+	if (done)
+		done = attach(host, where, argv[0]);
+	/* Mount points can be removed from where nothing is mounted on them: unlink(2), EBUSY. */
+	else if (setns(host, CLONE_NEWNS) < 0)
+		return complain("leave the mount namespace", NULL, errno);
+	if (!done)
+		take_back_operations();
+	return done ? 0 : 1;
 }
 
 /*

@@ -40,6 +40,8 @@ bool image_mount(const struct image *image, const char *at, unsigned attrs);
 
 struct made {
 	bool upper, work;
+	/* The directories that they are in, and `work`: still reached where the mounts are not seen any more. */
+	int beside_upper, beside_work, inside_work;
 };
 
 /*
@@ -50,6 +52,8 @@ bool lock_work(int work, int mounts, const char **why);
 /* Makes both where missing, locks and empties `work`; its descriptor, or -1. Tells what was made. */
 int prepare_writable(const char *upper, const char *work, int mounts, struct made *made, const char **path,
 		     const char **why);
+/* Removes what of both was made, with all that the overlay put there; a `work` that was there is emptied. */
+void take_back_writable(const struct made *made, const char *upper, const char *work);
 /* A bind mount of the host's `source` at `inside` below `root`; the target is made when missing. */
 bool share_mount(int root, const char *source, const char *inside, unsigned attrs, const char **why);
 

@@ -199,12 +199,31 @@ bool lock_work(int work, int mounts, const char **why)
 	return true;
 }
 
-/* The directory `path`, its last component no link; *made tells whether it is new. */
-static int own_directory(const char *path, bool *made)
+static const char *last_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash ? slash + 1 : path;
+}
+
+/* The directory that the path's last component is in. */
+static int parent_of(const char *path)
+{
+	char parent[PATH_BYTES];
+	size_t len = (size_t)(last_name(path) - path);
+	if (len == 0 || len >= sizeof parent)
+		return -1;
+	memcpy(parent, path, len);
+	parent[len] = '\0';
+	return open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* The directory `path`, its last component no link; *made tells whether it is new, *beside is what it is in. */
+static int own_directory(const char *path, bool *made, int *beside)
 {
 	*made = mkdir(path, 0755) == 0;
 	if (!*made && errno != EEXIST)
 		return -1;
+	*beside = *made ? parent_of(path) : -1;
 	return open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
@@ -213,11 +232,11 @@ int prepare_writable(const char *upper, const char *work, int mounts, struct mad
 {
 	*why = NULL;
 	*path = upper;
-	int dir = own_directory(upper, &made->upper);
+	int dir = own_directory(upper, &made->upper, &made->beside_upper);
 	if (dir >= 0) {
 		close(dir);
 		*path = work;
-		dir = own_directory(work, &made->work);
+		dir = own_directory(work, &made->work, &made->beside_work);
 	}
 	if (dir < 0) {
 		*why = errno == ELOOP || errno == ENOTDIR ? "is no directory of its own" : NULL;
@@ -226,8 +245,21 @@ int prepare_writable(const char *upper, const char *work, int mounts, struct mad
 	if (!lock_work(dir, mounts, why) || !empty(dir, 0)) {
 		int err = errno;
 		close(dir);
+		if (*why) /* it is somebody else's by now */
+			made->upper = made->work = false;
 		errno = err;
 		return -1;
 	}
+	made->inside_work = dir;
 	return dir;
+}
+
+void take_back_writable(const struct made *made, const char *upper, const char *work)
+{
+	if (made->work)
+		remove_entry(made->beside_work, last_name(work), 0);
+	else if (made->inside_work > 0)
+		empty(made->inside_work, 0);
+	if (made->upper)
+		remove_entry(made->beside_upper, last_name(upper), 0);
 }

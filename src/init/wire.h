@@ -74,6 +74,7 @@ _Noreturn void child(struct child_ends ends);
 /* The operations alone, for mount.c: without a keeper (pair -1) a failure is told on stderr. */
 void begin_operations(struct child_ends ends);
 bool run_operations(const char *payload, size_t len); /* false: one has failed, and was told of */
+void take_back_operations(void);                     /* what they made, in the host's mount namespace again */
 int operations_root(void);                            /* descriptor of what `root` opened */
 
 /* Messages of the child to its keeper. */
