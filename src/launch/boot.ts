@@ -32,9 +32,10 @@ class BootFailure extends Failure {
 /** @throws UserError, Failure or ErrorList; nothing of the subhost is left then */
 export async function boot(host: BootHost, request: BootRequest): Promise<Booted> {
   const prepared = await prepare(host, request);
+  const locking = takeLock(host, request, prepared.identity);
   // Loaded while the keeper is made and takes the lock; an error of it is for whoever needs it.
-  if (prepared.config.cables.length > 0) setImmediate(() => host.route().catch(() => undefined));
-  const session = await takeLock(host, request, prepared.identity);
+  if (prepared.config.cables.length > 0) process.nextTick(() => host.route().catch(() => undefined));
+  const session = await locking;
   if (!session) return { name: prepared.identity.name, outcome: 'running', degraded: [] };
   return new Boot(host, request, session, prepared).run();
 }
