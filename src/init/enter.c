@@ -144,7 +144,7 @@ static pid_t clone_into(int cgroup)
 	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
 	if (pid >= 0 || cgroup < 0 || (errno != ENOSYS && errno != E2BIG && errno != EINVAL))
 		return pid;
-	pid = fork();
+	pid = _Fork();
 	if (pid == 0) {
 		int procs = openat(cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
 		if (procs < 0 || !write_all(procs, "0", 1))

@@ -2,6 +2,7 @@
  * The init program: what has to be done by system call, and nothing else. One static binary, several
  * modes (see main.c); it is also /.reaper, pid 1 of a subhost.
  *
+ * No threads, hence _Fork(2) and not fork(3), which looks after their locks.
  * No stdio and no malloc: they are kept memory in what stays resident (keep, reap), and a third of the program.
  */
 #ifndef OVERLAY_BOOT_INIT_H
@@ -73,6 +74,7 @@ int sys_mount_setattr(int dir, const char *path, unsigned flags, struct mount_at
 int sys_mount(const char *src, const char *dst, const char *type, unsigned long flags, const char *data);
 int sys_umount(const char *path, int flags);
 int sys_pivot_root(const char *new_root, const char *put_old);
+int sys_clock(clockid_t clock, struct timespec *now); /* not by the vDSO, whose finding is a KiB of program */
 int sys_pidfd_open(pid_t pid);
 /* statx(2) as the kernel has it: not every musl knows it, and none the unique mount id (Linux 6.8). */
 struct statx_head {

@@ -61,7 +61,9 @@ static void log_note(struct text *note)
 	struct text line = {0};
 	if (!k.log_at_line_start)
 		text_str(&line, "\n");
-	text_time(&line, time(NULL));
+	struct timespec now = {0};
+	sys_clock(CLOCK_REALTIME, &now);
+	text_time(&line, now.tv_sec);
 	text_str(&line, " overlay-boot: ");
 	text_str(&line, text_end(note));
 	text_str(&line, "\n");

@@ -34,7 +34,7 @@ static bool start_keeper(uint16_t index)
 	if (!grown)
 		return false;
 	keepers = grown;
-	pid_t pid = fork();
+	pid_t pid = _Fork();
 	if (pid < 0)
 		return false;
 	if (pid == 0) {

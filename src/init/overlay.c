@@ -101,7 +101,7 @@ bool overlay_lower(struct overlay *o, const char *layer)
 	}
 	read_message(o, o->fs - 1);
 	/* Known by the kernel's words; before 6.5, where overlayfs has none of its own, by their absence. */
-	bool unknown = errno == EINVAL && (!o->why || strstr(o->why, "lowerdir+"));
+	bool unknown = errno == EINVAL && (!o->why || strncmp(o->why, "Unknown parameter", 17) == 0);
 	if (unknown && o->begun)
 		o->why = "a path that long, or with a backslash, needs Linux 6.13";
 	if (!unknown || o->begun)

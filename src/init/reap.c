@@ -37,7 +37,7 @@ int reap_main(void)
 	pid_t pid = waitpid(-1, NULL, WNOHANG);
 	while (pid > 0)
 		pid = waitpid(-1, NULL, WNOHANG);
-	if (pid < 0 && errno == ECHILD && fork() == 0)
+	if (pid < 0 && errno == ECHILD && _Fork() == 0)
 		dummy_service();
 	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
 		;

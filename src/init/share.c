@@ -218,7 +218,7 @@ static int run(const struct request *request, struct text *reply)
 	int ends[2];
 	char kept;
 	*reply = (struct text){0};
-	pid_t pid = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0 ? -1 : fork();
+	pid_t pid = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0 ? -1 : _Fork();
 	if (pid < 0)
 		return refuse(reply, "fork", NULL);
 	if (pid == 0) {

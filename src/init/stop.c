@@ -28,14 +28,14 @@ static void on_alarm(int sig)
 /* kill(-1) from inside the pid namespace reaches all of it but its pid 1; no process can be missed. */
 static void terminate_all(int pidfd)
 {
-	pid_t pid = fork();
+	pid_t pid = _Fork();
 	if (pid == 0) {
 		pid_t inner = -1;
 		/* The one that signals is visible inside: nothing of the host's is open in it. */
 		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 		dup2(pidfd, 0);
 		close_from(1);
-		if (setns(0, CLONE_NEWPID) == 0 && (inner = fork()) == 0) {
+		if (setns(0, CLONE_NEWPID) == 0 && (inner = _Fork()) == 0) {
 			close(0);
 			kill(-1, SIGTERM);
 			_exit(0);

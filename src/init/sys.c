@@ -74,6 +74,15 @@ int sys_pidfd_send_signal(int pidfd, int sig)
 	return (int)syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0);
 }
 
+int sys_clock(clockid_t clock, struct timespec *now)
+{
+#ifdef SYS_clock_gettime64
+	return (int)syscall(SYS_clock_gettime64, clock, now);
+#else
+	return (int)syscall(SYS_clock_gettime, clock, now);
+#endif
+}
+
 bool write_all(int fd, const void *buf, size_t len)
 {
 	const char *p = buf;

@@ -36,13 +36,13 @@ static void leave(struct text *left, const char *what, const char *name, int err
 static long long now_ms(void)
 {
 	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	sys_clock(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
 }
 
 static void ifdown(const char *program, const char *iface, struct text *left)
 {
-	pid_t pid = fork();
+	pid_t pid = _Fork();
 	if (pid == 0) {
 		sigset_t none;
 		sigemptyset(&none);
@@ -52,7 +52,7 @@ static void ifdown(const char *program, const char *iface, struct text *left)
 		close_from(3);
 		char *argv[] = {"ifdown", (char *)(uintptr_t)iface, NULL};
 		char *env[] = {"PATH=" DEFAULT_PATH, NULL};
-		execvpe(program, argv, env);
+		execve(program, argv, env);
 		_exit(127);
 	}
 	int pidfd = pid > 0 ? sys_pidfd_open(pid) : -1;

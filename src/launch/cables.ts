@@ -106,7 +106,7 @@ async function leaveToIfup(
   }: CableMaker & typeof import('./ifupdown.js'),
 ): Promise<void> {
   const { host } = cable;
-  beforeIfup({ interface: host, ifdown: findProgram('ifdown', path) ?? 'ifdown' });
+  beforeIfup({ interface: host, ifdown: findProgram('ifdown', path) ?? '/sbin/ifdown' });
   const outcome = await bringUp(host, {
     path,
     timeoutMs: Math.min(timeoutMs || IFUP_TIMEOUT_MS, IFUP_TIMEOUT_MS),
