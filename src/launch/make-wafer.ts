@@ -2,13 +2,13 @@
  * New wafers. Each is made beside and renamed into its place, so that a crash leaves the whole of it or a directory
  * that is no wafer, which the next command clears.
  */
-import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
   chownSync,
   lstatSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   readlinkSync,
   renameSync,
   rmSync,
@@ -109,12 +109,15 @@ function makeData(data: string, parentData: string): void {
       ownDirectory(join(data, ...way), statSync(join(parentData, ...way)));
     });
     const file = join(data, ...etc, 'machine-id');
-    writeFileAtomic(file, `${randomBytes(16).toString('hex')}\n`);
+    writeFileAtomic(file, newMachineId());
     chownSync(file, uid, gid);
     chmodSync(file, 0o644);
   }
   syncDirectory(data);
 }
+
+/** A random UUID (version 4) without its dashes, which is what machine-id(5) asks for. */
+const newMachineId = (): string => readFileSync('/proc/sys/kernel/random/uuid', 'utf8').replaceAll('-', '');
 
 const LINKS_MAX = 40;
 

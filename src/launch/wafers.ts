@@ -58,14 +58,17 @@ export function planStack(
   parent: string | undefined,
 ): WaferPlan | undefined {
   const path = mountPointOf(places, name);
-  if (isStacked(path)) return undefined;
+  // One look for both questions: what is mounted in between is not in the way of itself.
+  const mounts = mountsOf('self');
+  const real = realPath(path);
+  if (mounts.some(({ mountPoint }) => mountPoint === real)) return undefined;
   const there = readWafer(places.wafers, name);
   if (there && parent !== undefined && parent !== there.parent) throw otherParent(there, parent);
   const wafer =
     !there && parent !== undefined ? newWafer(places, name, parent) : requireWafer(places.wafers, name);
   const ancestors = wafer.parent === undefined ? [] : traceAncestry(places.wafers, name, wafer.parent);
   checkStackable(wafer, ancestors);
-  if (there) checkUnused(there);
+  if (there) checkUnused(there, mounts);
   if (!(statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? true))
     throw new Failure({
       what: `${path} is no directory`,
@@ -102,10 +105,10 @@ function newWafer(
 }
 
 /** A writable layer has one user. The init program looks once more, under the lock; here it can be said where. */
-function checkUnused({ name, directory, hasData }: Wafer): void {
+function checkUnused({ name, directory, hasData }: Wafer, mounts: readonly Mount[]): void {
   if (!hasData) return;
   const data = statSync(join(directory, 'data'));
-  const user = mountsOf('self').find((mount) =>
+  const user = mounts.find((mount) =>
     uppersOf(mount).some((upper) => {
       const stat = statSync(upper, { throwIfNoEntry: false });
       return stat?.ino === data.ino && stat.dev === data.dev;
