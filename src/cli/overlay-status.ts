@@ -210,7 +210,8 @@ const stateText = ({ word, state }: FoundSubhost): string =>
     ? `${word} (${printable(state.step)})`
     : word;
 
-function rootText({ live, upper, lower }: SubhostState): string {
+function rootText({ live, upper, lower, stack }: SubhostState): string {
+  if (stack !== undefined) return `stack ${stack}, on ${live}`;
   if (lower.length === 1 && lower[0] === upper) return upper === live ? live : `${upper} on ${live}`;
   return `${[upper, ...lower].join(' over ')}, on ${live}`;
 }

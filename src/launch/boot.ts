@@ -140,20 +140,7 @@ class Boot {
   }
 
   #requestNamespaces(config: SubhostConfig): void {
-    const { live, upper, lower, log, cables, start, startIsDefault, caps } = config;
-    const shares = config.shares.map((share) => ({ ...share, readOnly: false }));
-    this.#record({
-      step: 'namespaces',
-      live,
-      upper,
-      lower,
-      log,
-      cables,
-      shares,
-      start,
-      startIsDefault,
-      ...(caps && { caps }),
-    });
+    this.#record({ step: 'namespaces', ...recordOf(config) });
     this.#armUndo();
     this.#session.request('CLONE', this.#state.netns);
   }
@@ -187,9 +174,7 @@ class Boot {
     checkLimits(conf, config.limits, this.#host.cgroupMount);
     if (commands.has('CABLES'))
       await checkWiring(await this.#host.route(), { ...config, netns: this.#state.netns }, new Set());
-    const { live, upper, lower, log, cables, start, startIsDefault, caps } = config;
-    const shares = config.shares.map((share) => ({ ...share, readOnly: false }));
-    this.#record({ live, upper, lower, log, cables, shares, start, startIsDefault, ...(caps && { caps }) });
+    this.#record(recordOf(config));
     this.#armUndo();
     if (this.#state.cgroup) applyLimits(config.limits, this.#host.cgroupMount, this.#state.cgroup);
     return config;
@@ -342,4 +327,25 @@ class Boot {
 function exitCodeOf(error: unknown): number {
   const code = error instanceof Error && 'exitCode' in error ? error.exitCode : undefined;
   return typeof code === 'number' ? code : 1;
+}
+
+/** What of a conf the record keeps: showing and stopping what was booted does not depend on the conf as it is then. */
+function recordOf(config: SubhostConfig): Partial<SubhostState> {
+  const { live, upper, lower, stack, log, cables, start, startIsDefault, init, caps } = config;
+  // A start script of the administrator's own is given START; it has nothing to do with its default.
+  const services = init && !init.after && startIsDefault ? [] : start;
+  const shares = config.shares.map((share) => ({ ...share, readOnly: false }));
+  const root = stack && { stack: stack.kind === 'mstack' ? stack.path : stack.name };
+  return {
+    live,
+    upper,
+    lower,
+    ...root,
+    log,
+    cables,
+    shares,
+    start: services,
+    startIsDefault,
+    ...(caps && { caps }),
+  };
 }

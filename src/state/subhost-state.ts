@@ -52,6 +52,8 @@ export interface SubhostState {
   readonly live: string;
   readonly upper: string;
   readonly lower: readonly string[];
+  /** STACK, in place of UPPER and LOWER: a path or a name. */
+  readonly stack?: string;
   readonly log: string;
   /** /run/netns/NAME */
   readonly netns: string;

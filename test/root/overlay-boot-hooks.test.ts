@@ -170,6 +170,15 @@ echo x >"$1/mnt/file"
       );
     });
 
+    it('without a + leaves no service of the default START to be stopped', async () => {
+      await subhosts.up(
+        'a',
+        { INIT: 'hook', START: '' },
+        { hooks: { hook: `#!/bin/sh\necho 'exec "$1"'\n` } },
+      );
+      expect(subhosts.record('a')?.start).to.deep.equal([]);
+    });
+
     it("may exec the subhost's own init, which becomes ready and stops", async () => {
       await subhosts.sandbox.writeFile('/etc/overlay-boot/conf.d/grace.conf', '[timeouts]\ngrace = 0.5\n');
       try {
