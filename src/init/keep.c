@@ -238,7 +238,9 @@ static void take_lock(const char *dir, const char *name, const char *cgroup_moun
 		if (fd < 0)
 			break;
 		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-			tell(errno == EWOULDBLOCK ? EV_BUSY : EV_FAILED, (const char *[]){"lock", dir, NULL});
+			if (errno != EWOULDBLOCK)
+				break;
+			tell(EV_BUSY, NULL);
 			_exit(0);
 		}
 		/* The lock is only worth something on the directory that has the name now. */
@@ -251,7 +253,8 @@ static void take_lock(const char *dir, const char *name, const char *cgroup_moun
 		}
 		close(fd);
 	}
-	tell_failed("make the state directory", dir, errno, NULL);
+	tell_failed("make and lock the state directory", dir, errno, NULL);
+	rmdir(dir); /* unless there is a record in it */
 	_exit(0);
 }
 
@@ -492,6 +495,8 @@ static void become_daemon(void)
 	/* The host's shutdown sends SIGTERM to all: the subhost's own processes get it too, and end it. */
 	signal(SIGTERM, SIG_IGN), signal(SIGINT, SIG_IGN), signal(SIGHUP, SIG_IGN), signal(SIGPIPE, SIG_IGN);
 	k.signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (k.signals < 0)
+		_exit(1); /* or the end of the subhost would not be seen */
 	umask(022);
 	prctl(PR_SET_NAME, "overlay-keep", 0, 0, 0);
 }

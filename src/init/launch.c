@@ -25,18 +25,32 @@ static void close_others(void)
 			close(keepers[i].commands);
 }
 
+/* A keeper that there cannot be is told of as one whose first step failed: the others go on. */
+static bool no_keeper(uint16_t index)
+{
+	struct text number = {0};
+	text_num(&number, errno);
+	keepers[n_keepers++] = (struct keeper){.pid = -1, .commands = -1};
+	return send_frame(NODE, index, EV_FAILED, (const char *[]){"start a keeper", "", text_end(&number), strerror(errno), "", NULL}) &&
+	       send_frame(NODE, index, EV_GONE, NULL);
+}
+
 static bool start_keeper(uint16_t index)
 {
 	int pair[2];
-	if (index != n_keepers || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+	if (index != n_keepers)
 		return false;
 	struct keeper *grown = resize(keepers, n_keepers * sizeof *keepers, (n_keepers + 1) * sizeof *keepers);
 	if (!grown)
 		return false;
 	keepers = grown;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return no_keeper(index);
 	pid_t pid = _Fork();
-	if (pid < 0)
-		return false;
+	if (pid < 0) {
+		close(pair[0]), close(pair[1]);
+		return no_keeper(index);
+	}
 	if (pid == 0) {
 		close_others(); /* or the others would never see their end of file */
 		close(pair[0]);
