@@ -208,4 +208,78 @@ describe('examples', () => {
       expect(stderr).to.include('/nowhere is no directory: make one with ../tiny/make-base --busybox');
     });
   });
+
+  describe('examples/mstack', () => {
+    const sandbox = useSandbox();
+
+    it('mounts a stack, boots all three, keeps what is written, and leaves no loop device', async () => {
+      const { boot, end } = readme('mstack');
+      const before = await leftOvers(sandbox());
+      const said = await type(sandbox(), boot);
+      expect(said).to.match(/^hello from app\.raw$/m);
+      const inside = async (name: string, script: string): Promise<string> =>
+        (await sandbox().run(['overlay-go', name, 'sh', '-c', script])).stderr.trim();
+      for (const name of ['foobar', 'waldo', 'quux'])
+        expect(await inside(name, 'echo kept >/var/f'), name).to.equal('');
+      expect(await inside('foobar', 'echo kept >/usr/f')).to.equal('');
+      expect(await inside('waldo', 'echo x >/usr/f')).to.include('Read-only file system');
+      expect(await inside('quux', 'echo x >/etc/f')).to.include('Read-only file system');
+      await type(sandbox(), ['cd /opt/subhost/mstack', ...end]);
+      const kept = [
+        'foobar.mstack/rw/data/usr/f',
+        'foobar.mstack/rw/data/var/f',
+        'waldo.mstack/root/var/f',
+        'myapp1-var/f',
+      ];
+      for (const file of kept)
+        expect(await sandbox().readFile(`/opt/subhost/mstack/${file}`)).to.equal('kept\n');
+      expect(
+        await sandbox().sh('losetup -l -n -O BACK-FILE | grep -E "(base|app|vendor|myapp1).raw" || true'),
+      ).to.equal('');
+      expect(await leftOvers(sandbox())).to.deep.equal(before);
+    });
+
+    it('says how to get a directory when make-stacks is given none', async () => {
+      const { code, stderr } = await sandbox().run(['/opt/subhost/mstack/make-stacks', '/nowhere']);
+      expect(code).to.equal(1);
+      expect(stderr).to.include('/nowhere is no directory: make one with ../tiny/make-base --busybox');
+    });
+  });
+
+  describe('examples/wafers', () => {
+    const sandbox = useSandbox();
+    before(async () => {
+      // The sandbox's own /var is an overlay, which holds no writable layer of another.
+      await sandbox().sh('mkdir -p /var/lib/wafers; mount -t tmpfs tmpfs /var/lib/wafers');
+    });
+
+    it('stacks a wafer upon a base, and keeps apart what is written in it', async () => {
+      const { boot } = readme('wafers');
+      const before = await leftOvers(sandbox());
+      const said = await type(sandbox(), boot);
+      expect(said).to.include('2 wafers stacked at /var/lib/machines/web\n');
+      expect(said).to.include('base\n└── web (stacked)\nunstacked /var/lib/machines/web\n');
+      expect(await sandbox().sh('find /var/lib/wafers/web/data -type f')).to.equal(
+        '/var/lib/wafers/web/data/srv-note\n',
+      );
+      expect(await leftOvers(sandbox())).to.deep.equal(before);
+    });
+
+    it('walks through it with a busybox', async () => {
+      const before = await leftOvers(sandbox());
+      const said = await sandbox().sh(join(EXAMPLES, 'wafers/walk-through --busybox'));
+      expect(said).to.include('\n/var/lib/wafers/busybox.2/data/home/jesse\n');
+      expect(said).to.include('busybox (stacked)\n└── busybox.2 (stacked)\n');
+      expect(await leftOvers(sandbox())).to.deep.equal(before);
+    });
+
+    it('walks through it with a Debian', async function () {
+      if (!existsSync(DEBIAN_BASE)) this.skip(); // made by the test of examples/tiny
+      const wafers = join(sandbox().diskdir, 'wafers');
+      await sandbox().sh(`mkdir -p ${wafers}/debian; cp -a ${DEBIAN_BASE} ${wafers}/debian/data`);
+      const env = { WAFERS: wafers };
+      const said = await sandbox().sh(join(EXAMPLES, 'wafers/walk-through'), { env, timeoutMs: 60_000 });
+      expect(said).to.include(`\n${wafers}/debian.2/data/home/jesse/.profile\n`);
+    }).timeout(90_000);
+  });
 });

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { useSandbox } from '../helpers/namespaces.js';
+import { eventually, useSandbox } from '../helpers/namespaces.js';
 
 /** Partition types of the Discoverable Partitions Specification, by what uname calls the machine. */
 const TYPES: Readonly<Record<string, { readonly root: string; readonly usr: string }>> = {
@@ -253,6 +253,23 @@ describe('overlay-mstack with disk images', () => {
     await mounted(makeGpt('x.mstack/robind@usr.raw', [{ type: OWN.usr, text: 'usr' }]));
     expect(await sh('cat w/usr/f')).to.equal('usr\n');
   });
+
+  it('leaves nothing that matters when it is killed at any moment: the next mount is as the first', async () => {
+    await sh(`mksquashfs src x.mstack/layer@0.raw -quiet -no-progress >/dev/null; mkdir x.mstack/rw
+      truncate -s 8M x.mstack/bind@srv.raw; mke2fs -q -t ext4 -d src x.mstack/bind@srv.raw`);
+    // From Node's start to well after the mount, the init program with it.
+    for (let ms = 20; ms <= 400; ms += 20) {
+      await sh(
+        `setsid overlay-mstack -m x.mstack w & p=$!; sleep ${ms / 1000}; kill -KILL -- -$p || true; wait $p || true`,
+      );
+      await sh('if mountpoint -q w; then overlay-mstack -u w; fi');
+      await eventually('no loop device is left', async () => (await loops()) === '');
+    }
+    await mounted('true');
+    expect(await sh('cat w/f w/srv/f; echo x >w/new; cat x.mstack/rw/data/new')).to.equal(
+      'image\nimage\nx\n',
+    );
+  }).timeout(120_000);
 
   const refusals: readonly [title: string, script: string, message: RegExp][] = [
     [
