@@ -274,7 +274,10 @@ describe('examples', () => {
     });
 
     it('walks through it with a Debian', async function () {
-      if (!existsSync(DEBIAN_BASE)) this.skip(); // made by the test of examples/tiny
+      if (!existsSync(DEBIAN_BASE)) {
+        process.stderr.write('skipped: examples/wafers with a Debian: the test of examples/tiny makes it\n');
+        this.skip();
+      }
       const wafers = join(sandbox().diskdir, 'wafers');
       await sandbox().sh(`mkdir -p ${wafers}/debian; cp -a ${DEBIAN_BASE} ${wafers}/debian/data`);
       const env = { WAFERS: wafers };
