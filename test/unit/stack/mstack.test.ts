@@ -21,6 +21,7 @@ const USR = '8484680C-9521-48C6-9C11-B0720656F69E';
 /** Stands in for blkid and sfdisk: an image is what its name says. */
 const tools: RunTool = async ([program, ...args]) => {
   const path = args.at(-1) ?? '';
+  if (path.endsWith('/rw.raw')) return { stdout: 'TYPE=ext4\nUSAGE=filesystem', exitCode: 0 };
   if (!path.includes('usr-only')) return { stdout: 'TYPE=squashfs\nUSAGE=filesystem', exitCode: 0 };
   if (program === 'blkid')
     return { stdout: args.includes('-O') ? 'TYPE=ext4\nUSAGE=filesystem' : 'PTTYPE=gpt', exitCode: 0 };
@@ -28,7 +29,13 @@ const tools: RunTool = async ([program, ...args]) => {
   return { stdout: JSON.stringify({ partitiontable: { partitions } }), exitCode: 0 };
 };
 
-const image = (path: string) => ({ kind: 'image', path, type: 'squashfs', offsetBytes: 0, sizeBytes: 0 });
+const image = (path: string, type = 'squashfs') => ({
+  kind: 'image',
+  path,
+  type,
+  offsetBytes: 0,
+  sizeBytes: 0,
+});
 const directory = (path: string) => ({ kind: 'directory', path });
 
 describe('.mstack directories', () => {
@@ -292,7 +299,12 @@ describe('.mstack directories', () => {
 
     it('has both directories in the image for rw.raw', async () => {
       const { writable } = await stackOf(['rw.raw']);
-      expect(writable).to.deep.equal({ image: image(at('rw.raw')), upper: 'data', work: 'work', make: true });
+      expect(writable).to.deep.equal({
+        image: image(at('rw.raw'), 'ext4'),
+        upper: 'data',
+        work: 'work',
+        make: true,
+      });
     });
 
     it('has binds, read-only for robind', async () => {
@@ -404,6 +416,11 @@ describe('.mstack directories', () => {
         '"rw": x.mstack/rw/work is no directory: it has to be a directory of its own',
       ],
       [
+        'an rw that cannot be written',
+        ['../s.raw', 'rw.raw -> ../s.raw'],
+        '"rw.raw": s.raw holds squashfs, which cannot be written: mount it read-only, or make it a layer',
+      ],
+      [
         'one directory as two layers',
         ['../d/', 'layer@0 -> ../d', 'layer@1 -> ../d'],
         '"layer@0" and "layer@1" are both d',
@@ -453,7 +470,7 @@ describe('.mstack directories', () => {
 
     it('has the data directory of rw.raw as the top layer', async () =>
       expect((await lowerOf('rw.raw')).layers).to.deep.equal([
-        { ...image(join(top, 'x.mstack/rw.raw')), inside: 'data' },
+        { ...image(join(top, 'x.mstack/rw.raw'), 'ext4'), inside: 'data' },
       ]));
 
     it('refuses a root', async () => {
