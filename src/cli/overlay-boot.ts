@@ -25,6 +25,7 @@ import { rootKind } from '../stack/root-kind.js';
 import { currentBootId } from '../state/liveness.js';
 import { makeRunDirectory } from '../state/state-file.js';
 import { initProgram } from '../sys/init-program.js';
+import { type Mount, mountsOf } from '../sys/mountinfo.js';
 import type { Arguments, Command, Terminal } from './command.js';
 import { binDirectory, requireRoot, secondsOption, wafersDirectory } from './common-arguments.js';
 import { runCommand } from './run-command.js';
@@ -209,7 +210,7 @@ async function bootAll(
     return booted;
   };
   try {
-    const results = await Promise.allSettled(confs.map(bootOne));
+    const results = await Promise.allSettled(await startEach(confs, bootOne));
     await host.closeRoute();
     throwAll(results.flatMap((result) => (result.status === 'rejected' ? [asError(result.reason)] : [])));
     const [first] = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
@@ -223,6 +224,21 @@ async function bootAll(
     for (const signal of signals) process.off(signal, onSignal);
   }
   return EXIT.ok;
+}
+
+/** Starts one after the other, so that the first are made while the next are read. */
+async function startEach<T>(
+  items: readonly T[],
+  start: (item: T) => Promise<Booted>,
+): Promise<Promise<Booted>[]> {
+  const started: Promise<Booted>[] = [];
+  for (const item of items) {
+    const one = start(item);
+    one.catch(() => undefined); // told once all are done
+    started.push(one);
+    if (started.length < items.length) await new Promise(setImmediate);
+  }
+  return started;
 }
 
 /** @returns the status of pid 1, 128+n for signal n; TERM, INT and HUP to us stop the subhost */
@@ -270,6 +286,7 @@ function bootHost(
   terminal: Terminal,
 ): BootHost & { closeRoute(): Promise<void> } {
   let socket: Promise<RouteSocket> | undefined;
+  let mounts: readonly Mount[] | undefined;
   const open = async (): Promise<RouteSocket> => {
     const { RouteSocket } = await import('../net/rtnetlink.js');
     return new RouteSocket();
@@ -284,6 +301,7 @@ function bootHost(
     netnsDir: NETNS_DIR,
     path: terminal.env.PATH ?? '',
     wafers: wafersDirectory(terminal),
+    mounts: () => (mounts ??= mountsOf('self')),
     route: () => (socket ??= open()),
     closeRoute: async () => (await socket)?.close(),
   };

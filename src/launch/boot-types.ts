@@ -1,6 +1,7 @@
 /** What a boot is asked for, what it may use, and what comes of it. */
 import type { Settings } from '../config/settings.js';
 import type { RouteSocket } from '../net/rtnetlink.js';
+import type { Mount } from '../sys/mountinfo.js';
 import type { Ended, Launcher } from './launcher.js';
 
 /** What all boots of one call share. */
@@ -16,6 +17,8 @@ export interface BootHost {
   readonly path: string;
   /** Directory of the wafers, for STACK. */
   readonly wafers: string;
+  /** What is mounted on the host, read once for all confs that run no command. */
+  mounts(): readonly Mount[];
   /** The call's one rtnetlink socket, opened when first asked for. */
   route(): Promise<RouteSocket>;
 }

@@ -41,7 +41,7 @@ export async function prepare(host: BootHost, request: BootRequest): Promise<Pre
     throwAll(checkPaths(config, commands, { logDir, willMake: true }));
     makeDirectories(config, commands);
   }
-  throwAll(checkPaths(config, commands, { logDir }));
+  throwAll(checkPaths(config, commands, commands.size > 0 ? { logDir } : { logDir, mounts: host.mounts() }));
   checkLimits(conf, config.limits, host.cgroupMount);
   const known = (['LOWER', 'UPPER', 'WORK', 'STACK'] as const).every((variable) => !commands.has(variable));
   return { parsed, identity, commands, config, stack: known ? await stackOf(config, host) : undefined };

@@ -53,7 +53,9 @@ export function parseMountinfo(text: string): Mount[] {
 
 /** Blank, tab, line feed, backslash and what else would break a field are written as `\040` and so on. */
 export const unescapeOctal = (text: string): string =>
-  text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
+  text.includes('\\')
+    ? text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))
+    : text;
 
 /** The mounts a process sees. @throws where it is gone, or belongs to somebody else */
 export const mountsOf = (pid: number | 'self'): Mount[] =>
