@@ -5,7 +5,14 @@ import { checkPaths } from '../config/check.js';
 import { type CommandRequest, resolveConfig } from '../config/resolve.js';
 import type { SubhostConfig } from '../config/subhost-config.js';
 import { errnoOf, Failure, throwAll } from '../errors.js';
-import { type BootPlan, bootPlan, finalScript, type HostFacts, type Stage } from '../plan/boot-plan.js';
+import {
+  type BootPlan,
+  bootPlan,
+  finalScript,
+  type Hook,
+  type HostFacts,
+  type Stage,
+} from '../plan/boot-plan.js';
 import { type ChildOp, childOpStrings } from '../plan/child-ops.js';
 import { leftoverOps, undoOps } from '../plan/undo-ops.js';
 import { rootKind } from '../stack/root-kind.js';
@@ -28,6 +35,9 @@ type StartStage = Extract<Stage, { kind: 'start' }>;
 class BootFailure extends Failure {
   override readonly name = 'BootFailure';
 }
+
+/** The end of pid 1 is heard of a moment after that of the others in its pid namespace. */
+const ENDING_MS = 50;
 
 /** @throws UserError, Failure or ErrorList; nothing of the subhost is left then */
 export async function boot(host: BootHost, request: BootRequest): Promise<Booted> {
@@ -232,10 +242,7 @@ class Boot {
         return;
       case 'hook':
         this.#record({ step: stage.hook.name });
-        await runHook(stage.hook, this.#hookEnvironment(plan), {
-          ...this.#commandContext(),
-          cwd: this.#state.base,
-        });
+        await this.#runHook(stage.hook, plan);
         return;
       case 'start':
         await this.#start(stage, plan);
@@ -244,10 +251,19 @@ class Boot {
 
   async #start(stage: StartStage, plan: BootPlan): Promise<void> {
     this.#record({ step: stage.hook ? 'INIT' : 'start' });
-    const context = { ...this.#commandContext(), cwd: this.#state.base };
-    const printed = stage.hook ? await runHook(stage.hook, this.#hookEnvironment(plan), context) : '';
+    const printed = stage.hook ? await this.#runHook(stage.hook, plan) : '';
     if (!this.#startRequested) this.#requestStart(stage, plan, printed);
     await this.#session.expect('READY');
+  }
+
+  async #runHook(hook: Hook, plan: BootPlan): Promise<string> {
+    const context = { ...this.#commandContext(), cwd: this.#state.base };
+    try {
+      return await runHook(hook, this.#hookEnvironment(plan), context);
+    } catch (error) {
+      // One that was ended together with its pid namespace is not what went wrong.
+      throw (await this.#session.endWithin(ENDING_MS)) ?? error;
+    }
   }
 
   /** @param printed  by the INIT command */

@@ -16,6 +16,9 @@ export interface CommandContext {
 /** The most of a start script that execve(2) takes as one argument: MAX_ARG_STRLEN, 32 pages. */
 const SCRIPT_BYTES_MAX = 131_071;
 
+/** Of what a `!command` wrote to stderr. */
+const SHOWN_LINES = 5;
+
 const HOST_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /**
@@ -38,7 +41,7 @@ export async function runValueCommand(
   environment: Readonly<Record<string, string>>,
   context: CommandContext,
 ): Promise<string> {
-  const { runProgram, ProgramFailure } = await import('../sys/run.js');
+  const { runProgram, ProgramFailure, lastLine } = await import('../sys/run.js');
   try {
     const { stdout } = await runProgram(placed(['/bin/sh', '-c', command], cwd, context), {
       cwd,
@@ -58,9 +61,13 @@ export async function runValueCommand(
     });
   } catch (cause) {
     if (!(cause instanceof ProgramFailure)) throw cause;
-    const wrote = cause.stderr.trim().split('\n').join(' | ');
-    const how = cause.programExitCode === undefined ? cause.message : `exit status ${cause.programExitCode}`;
-    throw new UserError({ at, what: `${variable}: ${command}: ${how}`, todo: wrote || undefined, cause });
+    const wrote = lastLine(cause.stderr.trim().split('\n').slice(-SHOWN_LINES).join(' | '));
+    throw new UserError({
+      at,
+      what: `${variable}: ${command}: ${cause.how}`,
+      todo: wrote || undefined,
+      cause,
+    });
   }
 }
 
@@ -73,7 +80,7 @@ export async function runHook(
   environment: Readonly<Record<string, string>>,
   context: CommandContext & { readonly cwd: string },
 ): Promise<string> {
-  const { runProgram, ProgramFailure, quoteCommand } = await import('../sys/run.js');
+  const { runProgram, ProgramFailure, quoteCommand, lastLine } = await import('../sys/run.js');
   assertTrusted(argv[0] ?? '');
   try {
     const { stdout } = await runProgram(placed(argv, context.cwd, context), {
@@ -83,11 +90,10 @@ export async function runHook(
     });
     return stdout;
   } catch (cause) {
-    if (!(cause instanceof ProgramFailure) || cause.programExitCode === undefined) throw cause;
+    if (!(cause instanceof ProgramFailure)) throw cause;
     // In the administrator's words: not with how it is put into the namespaces.
-    const said = cause.stderr.trim().split('\n').at(-1);
-    const what = `${name}: ${quoteCommand(argv)}: exit status ${cause.programExitCode}`;
-    throw new Failure({ what, todo: said || undefined, cause });
+    const what = `${name}: ${quoteCommand(argv)}: ${cause.how}`;
+    throw new Failure({ what, todo: lastLine(cause.stderr) || undefined, cause });
   }
 }
 

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Duplex } from 'node:stream';
 import { Failure } from '../errors.js';
+import { sleep } from './sleep.js';
 import { EVENT, type EventType, encodeFrame, type Frame, FrameReader, REQUEST } from './wire.js';
 
 /** How a subhost ended, told by its keeper once everything is taken back. */
@@ -142,6 +143,12 @@ export class KeeperSession {
   async ended(): Promise<Ended> {
     while (!this.#ended) await this.#next();
     return this.#ended;
+  }
+
+  /** The failure that the end of pid 1 is, if it has ended or does so within `ms` milliseconds. */
+  async endWithin(ms: number): Promise<Failure | undefined> {
+    const ended = await Promise.race([this.ended().catch(() => undefined), sleep(ms)]);
+    return ended ? endedFailure(ended) : undefined;
   }
 
   receive(frame: Frame): void {

@@ -2,7 +2,7 @@
  * The door to host programs (execa). Loaded lazily, by `await import('../sys/run.js')`: it is not on the
  * hot path of a boot. A program runs in a session of its own, so that a time limit ends its children too.
  */
-import type { Result } from 'execa';
+import type { Readable } from 'node:stream';
 import { Failure } from '../errors.js';
 
 /** What a program of the host gets of our environment: nothing of the caller's. */
@@ -12,10 +12,16 @@ export const CLEAN_ENVIRONMENT: Readonly<Record<string, string>> = {
   LANG: 'C.UTF-8',
 };
 
-type Outcome = Pick<Result, 'exitCode' | 'signal' | 'code' | 'originalMessage'> & {
-  readonly stdout?: unknown;
-  readonly stderr?: unknown;
-};
+/** How a program ended, and what it wrote. */
+interface Outcome {
+  readonly exitCode: number | undefined;
+  readonly signal: string | undefined;
+  /** Of the error that kept it from starting: ENOENT. */
+  readonly code: string | undefined;
+  readonly originalMessage: string | undefined;
+  readonly stdout: string;
+  readonly stderr: string;
+}
 
 export interface RunOptions {
   readonly cwd?: string | undefined;
@@ -42,14 +48,14 @@ export interface ProgramResult {
 /** A program that could not be run, or ended as it should not: exit 1. */
 export class ProgramFailure extends Failure {
   override readonly name = 'ProgramFailure';
-  /** Undefined where it never started, ran out of time or was ended by a signal. */
-  readonly programExitCode: number | undefined;
+  /** `exit status 7`, `ended by SIGTERM`, `not done within 5 s` */
+  readonly how: string;
   readonly stderr: string;
 
-  constructor(what: string, result: Outcome) {
+  constructor(what: string, how: string, result: Outcome) {
     super({ what, cause: result });
-    this.programExitCode = result.exitCode;
-    this.stderr = typeof result.stderr === 'string' ? result.stderr : '';
+    this.how = how;
+    this.stderr = result.stderr;
   }
 }
 
@@ -73,7 +79,10 @@ export async function runProgram(argv: readonly string[], options: RunOptions = 
     detached: true,
     cleanup: false,
     reject: false,
+    buffer: false,
   });
+  const stdout = collect(child.stdout, 'first');
+  const stderr = collect(child.stderr, 'last');
   let timedOut = false;
   const endGroup = (signal: NodeJS.Signals): void => {
     try {
@@ -96,11 +105,33 @@ export async function runProgram(argv: readonly string[], options: RunOptions = 
   });
   const stopForwarding = forwardSignals(endGroup);
   try {
-    return judge(argv, (await child) as Outcome, timedOut, options);
+    const { exitCode, signal, code, originalMessage } = await child;
+    const outcome = { exitCode, signal, code, originalMessage, stdout: await stdout, stderr: await stderr };
+    return judge(argv, outcome, timedOut, options);
   } finally {
     stopForwarding();
     if (timer) clearTimeout(timer);
   }
+}
+
+/** What a program writes is read to its end, so that it does not block, and no more of it than this is kept. */
+const KEPT_BYTES = 1024 * 1024;
+
+/** The first or the last part of what comes, without the last newline. */
+async function collect(stream: Readable | null, part: 'first' | 'last'): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  stream?.on('data', (chunk: Buffer) => {
+    if (part === 'first' && bytes >= KEPT_BYTES) return;
+    chunks.push(chunk);
+    bytes += chunk.length;
+    while (part === 'last' && bytes - (chunks[0]?.length ?? 0) >= KEPT_BYTES)
+      bytes -= chunks.shift()?.length ?? 0;
+  });
+  if (stream) await new Promise((resolve) => stream.once('close', resolve));
+  return Buffer.concat(chunks)
+    .toString('utf8')
+    .replace(/\r?\n$/, '');
 }
 
 /** A session of its own is out of the terminal's reach: ^C, and a kill of ours, are handed on. */
@@ -124,19 +155,20 @@ function judge(
   timedOut: boolean,
   { okCodes = [0], timeoutMs = 0, context, cwd }: RunOptions,
 ): ProgramResult {
-  const stdout = typeof result.stdout === 'string' ? result.stdout : '';
-  const stderr = typeof result.stderr === 'string' ? result.stderr : '';
+  const { stdout, stderr } = result;
   if (!timedOut && result.exitCode !== undefined && okCodes.includes(result.exitCode))
     return { stdout, stderr, exitCode: result.exitCode };
+  const how = timedOut ? `not done within ${timeoutMs / 1000} s` : howItEnded(result);
   throw new ProgramFailure(
     [
       context,
       `${cwd === undefined ? '' : `(cd ${quoteWord(cwd)} && `}${quoteCommand(argv)}${cwd === undefined ? '' : ')'}`,
-      timedOut ? `not done within ${timeoutMs / 1000} s` : howItEnded(result),
+      how,
       lastLine(stderr),
     ]
       .filter(Boolean)
       .join(': '),
+    how,
     result,
   );
 }
@@ -148,8 +180,12 @@ function howItEnded(result: Outcome): string {
   return result.originalMessage ?? 'could not be started';
 }
 
-function lastLine(text: string): string {
-  return text.trimEnd().split('\n').at(-1)?.trim() ?? '';
+/** Of what a program said last, in a message of one line. */
+const SHOWN_CHARACTERS = 400;
+
+/** The last line of what a program wrote, cut at its beginning where it is long. */
+export function lastLine(text: string): string {
+  return (text.trimEnd().split('\n').at(-1)?.trim() ?? '').slice(-SHOWN_CHARACTERS);
 }
 
 function quoteWord(word: string): string {
