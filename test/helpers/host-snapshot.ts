@@ -43,7 +43,9 @@ export async function snapshot(sandbox: Sandbox): Promise<HostSnapshot> {
     loopDevices,
     processes,
     cgroups: sandbox.cgroup === undefined ? [] : directoriesBelow(sandbox.cgroup).sort(),
+    // Locks of open file descriptions (OFDLCK) have no process: those of the whole machine are listed.
     locks: linesOf(join(sandboxProc(sandbox), 'locks'))
+      .filter((line) => !line.includes(' OFDLCK '))
       .map((line) => {
         const [, kind, , mode, , file] = line.replace(' -> ', ' ').split(/ +/);
         return `${kind} ${mode} ${file}`;

@@ -172,7 +172,7 @@ export class KilledSubhost {
       files: ['/run/overlay-boot', '/run/netns'].flatMap((path) => below(this.#seen(path))),
       processes: this.#processes(),
       cgroups: cgroup === undefined ? [] : directoriesBelow(cgroup),
-      locks: lines(this.#seen('/proc/locks')).map((line) => line.replace(/^\d+: /, '')),
+      locks: lines(this.#seen('/proc/locks')).flatMap((line) => /FLOCK .*/.exec(line) ?? []),
     };
   }
 
