@@ -1,8 +1,8 @@
 /** wafers: named layers, stacked on their ancestors. */
 import { resolve } from 'node:path';
 import { EXIT, throwAll, UserError } from '../errors.js';
+import { isStacked } from '../launch/mount-point.js';
 import {
-  isStacked,
   mountPointOf,
   planStack,
   stackWafer,

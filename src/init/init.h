@@ -48,6 +48,7 @@ int share_main(int argc, char **argv);  /* share.c: attach or detach a bind moun
 int stop_main(int argc, char **argv);   /* stop.c: end a subhost and clear what is left of it */
 int mount_main(int argc, char **argv);  /* mount.c: mount a stack for the host */
 int umount_main(int argc, char **argv); /* mount.c: take mounts away */
+int lock_main(int argc, char **argv);   /* lock.c: take a lock for Node */
 
 /* ---- text.c: text without stdio ---- */
 struct text { /* a line under construction; what does not fit is cut */

@@ -7,7 +7,7 @@ int main(int argc, char **argv)
 	if (base && strcmp(base, "/.reaper") == 0)
 		return reap_main();
 	if (argc < 2)
-		return complain("usage: init launch|enter|share|stop|mount|umount|reap ...", NULL, 0);
+		return complain("usage: init launch|enter|share|stop|mount|umount|lock|reap ...", NULL, 0);
 	const char *mode = argv[1];
 	if (strcmp(mode, "launch") == 0)
 		return launch_main(argc - 2, argv + 2);
@@ -21,6 +21,8 @@ int main(int argc, char **argv)
 		return mount_main(argc - 2, argv + 2);
 	if (strcmp(mode, "umount") == 0)
 		return umount_main(argc - 2, argv + 2);
+	if (strcmp(mode, "lock") == 0)
+		return lock_main(argc - 2, argv + 2);
 	if (strcmp(mode, "reap") == 0)
 		return reap_main();
 	return complain("no such mode", mode, 0);

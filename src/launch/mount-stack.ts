@@ -13,6 +13,8 @@ export interface MountOptions {
   readonly lock?: string;
   /** Device nodes in it can be opened. */
   readonly devices?: boolean;
+  /** A descriptor that the init program gets: its lock is held until the mount is there, whoever is killed. */
+  readonly hold?: number | undefined;
 }
 
 /** Exit status of the init program: the place is a mount point already. src/init/child.c, mount_main() */
@@ -26,7 +28,7 @@ const MOUNTED_ALREADY = 3;
 export async function mountStack(
   stack: Stack,
   where: string,
-  { lock, devices = false }: MountOptions = {},
+  { lock, devices = false, hold }: MountOptions = {},
 ): Promise<boolean> {
   const live = realpathSync(where);
   const ops: ChildOp[] = [...(devices ? [{ op: 'devices-allowed' } as const] : []), ...mountOps(stack, live)];
@@ -37,7 +39,7 @@ export async function mountStack(
       .join(''),
   );
   const args = ['mount', live, String(plan.length), ...(lock === undefined ? [] : [lock])];
-  return (await runInit(args, plan, [0, MOUNTED_ALREADY])) === 0;
+  return (await runInit(args, { input: plan, okCodes: [0, MOUNTED_ALREADY], hold })) === 0;
 }
 
 /**
@@ -55,18 +57,26 @@ export async function unmountStack(where: string): Promise<void> {
   await runInit(['umount', ...paths.reverse()]);
 }
 
-async function runInit(
+interface InitOptions {
+  readonly input?: Uint8Array;
+  readonly okCodes?: readonly number[];
+  /** Becomes its descriptor 3. */
+  readonly hold?: number | undefined;
+}
+
+/** Runs the init program to its end. @returns its exit status, one of okCodes */
+export async function runInit(
   args: readonly string[],
-  input: Uint8Array = Buffer.alloc(0),
-  okCodes: readonly number[] = [0],
+  { input = Buffer.alloc(0), okCodes = [0], hold }: InitOptions = {},
 ): Promise<number> {
-  const child = spawn(initProgram(), args, { stdio: ['pipe', 'ignore', 'pipe'], env: {} });
+  const stdio = ['pipe', 'ignore', 'pipe', ...(hold === undefined ? [] : [hold])] as const;
+  const child = spawn(initProgram(), args, { stdio: [...stdio], env: {} });
   let complaint = '';
-  child.stderr.on('data', (bytes: Buffer) => {
+  child.stderr?.on('data', (bytes: Buffer) => {
     complaint += bytes.toString();
   });
-  child.stdin.on('error', () => {}); // it ended before it read all: its exit status says why
-  child.stdin.end(input);
+  child.stdin?.on('error', () => {}); // it ended before it read all: its exit status says why
+  child.stdin?.end(input);
   const code = await new Promise<number | null>((resolve, reject) => {
     child.on('error', (cause) => reject(new Failure({ what: `cannot run ${initProgram()}`, cause })));
     child.on('close', resolve);

@@ -1,7 +1,7 @@
 /** Stacking wafers and taking the stacks away again: what the command `wafers` does. */
-import { lstatSync, mkdirSync, rmdirSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { errnoOf, Failure, quoted, UserError } from '../errors.js';
+import { lstatSync } from 'node:fs';
+import { join } from 'node:path';
+import { Failure, quoted, UserError } from '../errors.js';
 import {
   checkStackable,
   checkWaferName,
@@ -14,9 +14,9 @@ import {
 } from '../stack/from-wafers.js';
 import { realPath } from '../stack/root-kind.js';
 import { readWafers, type WaferRow, waferRows } from '../stack/wafer-tree.js';
-import { isMountPoint, type Mount, mountsOf, unescapeOctal } from '../sys/mountinfo.js';
+import { mountsOf } from '../sys/mountinfo.js';
 import { clearUnfinished, createWafer, removeWafer, replaceData } from './make-wafer.js';
-import { mountStack, unmountStack } from './mount-stack.js';
+import { checkMountPoint, checkUnused, isStacked, mountAt, removeIfEmpty, unmountAt } from './mount-point.js';
 
 /** Where wafers and their mount points are; absolute paths. */
 export interface WaferPlaces {
@@ -34,17 +34,11 @@ export interface WaferPlan {
   readonly make: 'wafer' | 'data' | 'nothing';
 }
 
-/** A mount point is taken away by a wafers unstack of the same name: then it is made again, this often. */
-const TRIES = 5;
-
 /** @throws UserError for what cannot be a wafer's name */
 export function mountPointOf({ stacks }: Pick<WaferPlaces, 'stacks'>, name: string): string {
   checkWaferName(name);
   return join(stacks, name);
 }
-
-/** Is anything mounted there? Links on the way are followed. */
-export const isStacked = (path: string): boolean => isMountPoint(realPath(path));
 
 /**
  * Reads and checks; changes nothing.
@@ -69,11 +63,7 @@ export function planStack(
   const ancestors = wafer.parent === undefined ? [] : traceAncestry(places.wafers, name, wafer.parent);
   checkStackable(wafer, ancestors);
   if (there) checkUnused(there, mounts);
-  if (!(statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? true))
-    throw new Failure({
-      what: `${path} is no directory`,
-      todo: 'the stack would be mounted there: move it away',
-    });
+  checkMountPoint(path);
   return { path, name, ancestors, make: !there ? 'wafer' : there.hasData ? 'nothing' : 'data' };
 }
 
@@ -104,51 +94,23 @@ function newWafer(
   return { name, parent, sealed: false };
 }
 
-/** A writable layer has one user. The init program looks once more, under the lock; here it can be said where. */
-function checkUnused({ name, directory, hasData }: Wafer, mounts: readonly Mount[]): void {
-  if (!hasData) return;
-  const data = statSync(join(directory, 'data'));
-  const user = mounts.find((mount) =>
-    uppersOf(mount).some((upper) => {
-      const stat = statSync(upper, { throwIfNoEntry: false });
-      return stat?.ino === data.ino && stat.dev === data.dev;
-    }),
-  );
-  if (user)
-    throw new Failure({
-      what: `${quoted(name)} is in use: its data is the writable layer of what is mounted at ${user.mountPoint}`,
-      todo: 'unmount that first',
-    });
-}
-
-/** A backslash is an escape in an upper that was given as text, and none in one given by descriptor: both are tried. */
-function uppersOf({ type, superOptions }: Mount): string[] {
-  const [, upper] = (type === 'overlay' && /(?:^|,)upperdir=([^,]*)/.exec(superOptions)) || [];
-  if (upper === undefined) return [];
-  const text = unescapeOctal(upper);
-  return [text, text.replace(/\\(.)/gs, '$1')];
-}
-
 /**
  * Makes what is missing and mounts it. Of what fails nothing is left.
  * @returns the number of wafers stacked; undefined when somebody else was quicker
  */
 export async function stackWafer(places: WaferPlaces, plan: WaferPlan): Promise<number | undefined> {
   clearUnfinished(places.wafers);
-  const directory = join(places.wafers, plan.name);
-  const [nearest] = plan.ancestors;
-  if (plan.make === 'wafer' && nearest && !createWafer(directory, nearest))
-    return await stackOther(places, plan);
-  if (plan.make === 'data' && nearest) replaceData(directory, nearest);
-  const madeStacks = mkdirSync(places.stacks, { recursive: true, mode: 0o700 });
+  const { path, ancestors, make } = plan;
+  const lock = join(places.wafers, plan.name);
+  const [nearest] = ancestors;
+  if (make === 'wafer' && nearest && !createWafer(lock, nearest)) return await stackOther(places, plan);
+  if (make === 'data' && nearest) replaceData(lock, nearest);
   try {
-    const stack = stackFromWafers({ directory }, plan.ancestors);
-    const mounted = await retried(plan.path, () =>
-      mountStack(stack, plan.path, { lock: directory, devices: true }),
-    );
-    return mounted ? 1 + plan.ancestors.length : undefined;
+    const stack = stackFromWafers({ directory: lock }, ancestors);
+    const mounted = await mountAt({ stack, path, stacks: places.stacks, lock });
+    return mounted ? 1 + ancestors.length : undefined;
   } catch (error) {
-    if (!isStacked(plan.path)) undo(places, plan, madeStacks);
+    if (make === 'wafer' && !isStacked(path)) removeWafer(lock);
     throw error;
   }
 }
@@ -159,45 +121,6 @@ async function stackOther(places: WaferPlaces, plan: WaferPlan): Promise<number 
   return now && (await stackWafer(places, now));
 }
 
-async function retried(path: string, mount: () => Promise<boolean>): Promise<boolean> {
-  for (let tries = 1; ; tries++) {
-    try {
-      makeMountPoint(path);
-      return await mount();
-    } catch (error) {
-      if (tries === TRIES || statSync(path, { throwIfNoEntry: false })) throw error;
-    }
-  }
-}
-
-function makeMountPoint(path: string): void {
-  try {
-    mkdirSync(path, { mode: 0o755 });
-  } catch (error) {
-    if (errnoOf(error) !== 'EEXIST') throw error;
-  }
-}
-
-function undo(
-  { wafers, stacks }: WaferPlaces,
-  { path, name, make }: WaferPlan,
-  madeStacks: string | undefined,
-): void {
-  removeIfEmpty(path);
-  if (make === 'wafer') removeWafer(join(wafers, name));
-  if (madeStacks === undefined) return;
-  for (let made = stacks; made.length >= madeStacks.length; made = dirname(made)) removeIfEmpty(made);
-}
-
-/** A mount point that has files of its own, or is a link, was not made by us. */
-function removeIfEmpty(directory: string): void {
-  try {
-    rmdirSync(directory);
-  } catch (error) {
-    if (!['ENOENT', 'ENOTEMPTY', 'EEXIST', 'ENOTDIR', 'EBUSY'].includes(errnoOf(error) ?? '')) throw error;
-  }
-}
-
 /**
  * Unmounts everything at and below a mount point, and removes that.
  * @returns false when nothing is mounted there; a mount point that was left of a wafer's is removed then, too
@@ -206,40 +129,9 @@ function removeIfEmpty(directory: string): void {
 export async function unstackWafer(places: WaferPlaces, name: string): Promise<boolean> {
   const path = mountPointOf(places, name);
   clearUnfinished(places.wafers);
-  const mounts = mountsAt(path);
-  if (mounts.length === 0) {
-    if (readWafer(places.wafers, name)) removeIfEmpty(path);
-    return false;
-  }
-  // Of several the last might be the one that is busy, when the others are gone.
-  if (mounts.length > 1) await refuseIfHeld(path, mounts);
-  try {
-    await unmountStack(path);
-  } catch (error) {
-    const left = mountsAt(path);
-    if (left.length > 0) {
-      await refuseIfHeld(path, left);
-      throw error;
-    }
-  }
-  removeIfEmpty(path);
-  return true;
-}
-
-/** The mounts at a path and below it; none where nothing is mounted at the path itself. */
-function mountsAt(path: string): Mount[] {
-  const real = realPath(path);
-  const mounts = mountsOf('self').filter(
-    ({ mountPoint }) => mountPoint === real || mountPoint.startsWith(`${real}/`),
-  );
-  return mounts.some(({ mountPoint }) => mountPoint === real) ? mounts : [];
-}
-
-async function refuseIfHeld(path: string, mounts: readonly Mount[]): Promise<void> {
-  const { holdersOf, holdersText } = await import('./holders.js');
-  const holders = holdersOf(mounts);
-  if (holders.length > 0)
-    throw new Failure({ what: `${path} is busy: in use by ${holdersText(holders)}`, todo: 'end that first' });
+  if (await unmountAt(path)) return true;
+  if (readWafer(places.wafers, name)) removeIfEmpty(path);
+  return false;
 }
 
 /** A wafer in the forest, with what is known of its mount. */

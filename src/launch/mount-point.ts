@@ -1,0 +1,152 @@
+/** Mount points in STACKS: made, mounted on, and taken away again, with the words for what is in the way. */
+import { mkdirSync, rmdirSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { errnoOf, Failure, quoted } from '../errors.js';
+import type { Wafer } from '../stack/from-wafers.js';
+import { realPath } from '../stack/root-kind.js';
+import type { Stack } from '../stack/stack.js';
+import { isMountPoint, type Mount, mountsOf, unescapeOctal } from '../sys/mountinfo.js';
+import { mountStack, unmountStack } from './mount-stack.js';
+
+/** A mount point is taken away by whoever unmounts at the same time: then it is made again, this often. */
+const TRIES = 5;
+
+/** Is anything mounted there? Links on the way are followed. */
+export const isStacked = (path: string): boolean => isMountPoint(realPath(path));
+
+/** @throws Failure for what is there and is no directory */
+export function checkMountPoint(path: string): void {
+  if (!(statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? true))
+    throw new Failure({
+      what: `${path} is no directory`,
+      todo: 'the stack would be mounted there: move it away',
+    });
+}
+
+/**
+ * A writable layer has one user. The init program looks once more, under the lock; here it can be said where.
+ * @throws Failure naming where the host has it mounted
+ */
+export function checkUnused(
+  { name, directory, hasData }: Wafer,
+  mounts: readonly Mount[] = mountsOf('self'),
+): void {
+  if (!hasData) return;
+  const data = statSync(join(directory, 'data'));
+  const user = mounts.find((mount) =>
+    uppersOf(mount).some((upper) => {
+      const stat = statSync(upper, { throwIfNoEntry: false });
+      return stat?.ino === data.ino && stat.dev === data.dev;
+    }),
+  );
+  if (user)
+    throw new Failure({
+      what: `${quoted(name)} is in use: its data is the writable layer of what is mounted at ${user.mountPoint}`,
+      todo: 'unmount that first',
+    });
+}
+
+/** A backslash is an escape in an upper that was given as text, and none in one given by descriptor: both are tried. */
+function uppersOf({ type, superOptions }: Mount): string[] {
+  const [, upper] = (type === 'overlay' && /(?:^|,)upperdir=([^,]*)/.exec(superOptions)) || [];
+  if (upper === undefined) return [];
+  const text = unescapeOctal(upper);
+  return [text, text.replace(/\\(.)/gs, '$1')];
+}
+
+/** What mountAt() puts where. */
+export interface MountRequest {
+  readonly stack: Stack;
+  /** The mount point, in `stacks`; both are made where they are missing. */
+  readonly path: string;
+  readonly stacks: string;
+  /** A directory that is locked meanwhile: of several at once, one mounts. */
+  readonly lock: string;
+  /** A descriptor whose lock is held until the mount is there, also if this process is killed. */
+  readonly hold?: number | undefined;
+}
+
+/**
+ * Mounts a stack with its devices at a mount point in STACKS. Of what fails no mount point is left.
+ * @returns false where something is mounted there already
+ */
+export async function mountAt({ stack, path, stacks, lock, hold }: MountRequest): Promise<boolean> {
+  const made = mkdirSync(stacks, { recursive: true, mode: 0o700 });
+  try {
+    return await retried(path, () => mountStack(stack, path, { lock, devices: true, hold }));
+  } catch (error) {
+    if (!isStacked(path)) {
+      removeIfEmpty(path);
+      for (let up = stacks; made !== undefined && up.length >= made.length; up = dirname(up))
+        removeIfEmpty(up);
+    }
+    throw error;
+  }
+}
+
+async function retried(path: string, mount: () => Promise<boolean>): Promise<boolean> {
+  for (let tries = 1; ; tries++) {
+    try {
+      makeMountPoint(path);
+      return await mount();
+    } catch (error) {
+      if (tries === TRIES || statSync(path, { throwIfNoEntry: false })) throw error;
+    }
+  }
+}
+
+function makeMountPoint(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o755 });
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw error;
+  }
+}
+
+/** A mount point that has files of its own, or is a link, was not made by us. */
+export function removeIfEmpty(directory: string): void {
+  try {
+    rmdirSync(directory);
+  } catch (error) {
+    if (!['ENOENT', 'ENOTEMPTY', 'EEXIST', 'ENOTDIR', 'EBUSY'].includes(errnoOf(error) ?? '')) throw error;
+  }
+}
+
+/**
+ * Unmounts everything at and below a mount point, and removes that.
+ * @returns false when nothing is mounted there
+ * @throws Failure naming who holds it; nothing is unmounted then
+ */
+export async function unmountAt(path: string): Promise<boolean> {
+  const mounts = mountsAt(path);
+  if (mounts.length === 0) return false;
+  // Of several the last might be the one that is busy, when the others are gone.
+  if (mounts.length > 1) await refuseIfHeld(path, mounts);
+  try {
+    await unmountStack(path);
+  } catch (error) {
+    const left = mountsAt(path);
+    if (left.length > 0) {
+      await refuseIfHeld(path, left);
+      throw error;
+    }
+  }
+  removeIfEmpty(path);
+  return true;
+}
+
+/** The mounts at a path and below it; none where nothing is mounted at the path itself. */
+function mountsAt(path: string): Mount[] {
+  const real = realPath(path);
+  const mounts = mountsOf('self').filter(
+    ({ mountPoint }) => mountPoint === real || mountPoint.startsWith(`${real}/`),
+  );
+  return mounts.some(({ mountPoint }) => mountPoint === real) ? mounts : [];
+}
+
+async function refuseIfHeld(path: string, mounts: readonly Mount[]): Promise<void> {
+  const { holdersOf, holdersText } = await import('./holders.js');
+  const holders = holdersOf(mounts);
+  if (holders.length > 0)
+    throw new Failure({ what: `${path} is busy: in use by ${holdersText(holders)}`, todo: 'end that first' });
+}
