@@ -24,6 +24,7 @@ import { printPlan } from '../plan/print.js';
 import { rootKind } from '../stack/root-kind.js';
 import { currentBootId } from '../state/liveness.js';
 import { makeRunDirectory } from '../state/state-file.js';
+import { closeInherited } from '../sys/inherited.js';
 import { initProgram } from '../sys/init-program.js';
 import { type Mount, mountsOf } from '../sys/mountinfo.js';
 import type { Arguments, Command, Terminal } from './command.js';
@@ -55,6 +56,7 @@ const command: Command = {
     // What is made is for all to read, as on a host that boots: the root of a subhost above all.
     process.umask(0o022);
     const launcher = booting ? new Launcher(initProgram()) : undefined;
+    closeInherited();
     try {
       const settings = await loadSettings(SETTINGS_DIRECTORY);
       const confs = confsOf(args, settings);
