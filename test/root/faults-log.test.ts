@@ -1,0 +1,44 @@
+/** What a subhost prints comes to its log, all of it and in order; its end is the log's last line. */
+import { expect } from 'chai';
+import { eventually } from '../helpers/namespaces.js';
+import { useSubhosts } from '../helpers/subhosts.js';
+
+const LINES = 20_000;
+
+describe('the log', () => {
+  const subhosts = useSubhosts();
+
+  const numbered = (name: string): string[] =>
+    subhosts
+      .log(name)
+      .split('\n')
+      .filter((line) => /^n \d+$/.test(line));
+  const expected = Array.from({ length: LINES }, (_, i) => `n ${i + 1}`);
+  const print = `i=0; while [ $i -lt ${LINES} ]; do i=$((i + 1)); echo "n $i"; done`;
+
+  for (const [where, redirection] of [
+    ['stdout', ''],
+    ['stderr', '>&2'],
+    ['the console', '>/dev/console'],
+  ])
+    it(`has every one of ${LINES} lines that a service prints to ${where}, in order`, async () => {
+      const services = { loud: `#!/bin/sh\n[ "$1" = start ] || exit 0\n{ ${print}; } ${redirection}\n` };
+      await subhosts.up('loud', { START: '/loud' }, { services });
+      await eventually('they have come', () => numbered('loud').length === LINES);
+      expect(numbered('loud')).to.deep.equal(expected);
+    });
+
+  it('has what pid 1 prints in its last moment, and then how it ended', async () => {
+    const hooks = { init: '#!/bin/sh\necho exec /last\n' };
+    const services = {
+      last: `#!/bin/sh\nuntil [ -e /go ]; do :; done\n${print}\nprintf "no newline"\nexit 3\n`,
+    };
+    await subhosts.up('last', { INIT: 'init' }, { hooks, services });
+    const { keeper } = subhosts.record('last') ?? {};
+    await subhosts.inside('last', 'touch /go');
+    await subhosts.sandbox.sh(`while kill -0 ${keeper?.pid} 2>/dev/null; do sleep 0.05; done`);
+    expect(numbered('last')).to.deep.equal(expected);
+    expect(subhosts.log('last').trimEnd().split('\n').slice(-2)[0]).to.equal('no newline');
+    expect(subhosts.log('last')).to.match(/Z overlay-boot: last: ended: pid 1 exited with status 3\n$/);
+  });
+});
