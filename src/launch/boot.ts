@@ -1,6 +1,7 @@
 /** Boots one subhost: from its conf file to the acknowledged ready, or to nothing at all. */
 import { mkdirSync, realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { checkPaths } from '../config/check.js';
 import { type CommandRequest, resolveConfig } from '../config/resolve.js';
 import type { SubhostConfig } from '../config/subhost-config.js';
@@ -19,6 +20,7 @@ import { rootKind } from '../stack/root-kind.js';
 import type { Stack } from '../stack/stack.js';
 import { readState, stateDirectory, writePidFile, writeState } from '../state/state-file.js';
 import type { SubhostState } from '../state/subhost-state.js';
+import { isStopped } from '../sys/process-stat.js';
 import type { Booted, BootHost, BootRequest } from './boot-types.js';
 import { checkNetnsName, checkWiring, makeCables } from './cables.js';
 import { type CommandContext, checkScript, runHook, runValueCommand } from './host-commands.js';
@@ -38,6 +40,10 @@ class BootFailure extends Failure {
 
 /** The end of pid 1 is heard of a moment after that of the others in its pid namespace. */
 const ENDING_MS = 50;
+
+/** A keeper that is found stopped so often does not answer. */
+const STOPPED_LOOKS = 4;
+const STOPPED_LOOK_MS = 250;
 
 /** @throws UserError, Failure or ErrorList; nothing of the subhost is left then */
 export async function boot(host: BootHost, request: BootRequest): Promise<Booted> {
@@ -329,7 +335,7 @@ class Boot {
 
   async #takeBack(): Promise<string> {
     try {
-      return (await this.#session.abort()).left;
+      return await this.#keeperTakesBack();
     } catch (lost) {
       if (!(lost instanceof KeeperLost)) throw lost;
       return clearLeftovers(this.#host.initProgram, this.#state, this.#stateDir).then(
@@ -337,6 +343,16 @@ class Boot {
         (error: Error) => error.message,
       );
     }
+  }
+
+  async #keeperTakesBack(): Promise<string> {
+    const ended = this.#session.abort();
+    const { keeperPid } = this.#session;
+    for (let stopped = 0; stopped < STOPPED_LOOKS; stopped = isStopped(keeperPid) ? stopped + 1 : 0) {
+      const answer = await Promise.race([ended, delay(STOPPED_LOOK_MS, undefined, { ref: false })]);
+      if (answer) return answer.left;
+    }
+    return `its keeper, process ${keeperPid}, is stopped (SIGSTOP): kill -CONT it`;
   }
 }
 

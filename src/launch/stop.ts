@@ -9,7 +9,7 @@ import { readState, stateDirectory, writeState } from '../state/state-file.js';
 import type { ProcessId, SubhostState } from '../state/subhost-state.js';
 import { readIfExists } from '../sys/files.js';
 import { allPids, namespaceInode } from '../sys/proc.js';
-import { ownProcess, readProcessStat } from '../sys/process-stat.js';
+import { isStopped, ownProcess, readProcessStat } from '../sys/process-stat.js';
 import { enterArguments } from './enter.js';
 import { sleep } from './sleep.js';
 
@@ -87,9 +87,7 @@ const keeperWords = (state: SubhostState | undefined): string =>
   state?.keeper ? `its keeper, process ${state.keeper.pid},` : 'a boot of it';
 
 const keeperStopped = (state: SubhostState | undefined): string =>
-  state?.keeper && 'Tt'.includes(readProcessStat(state.keeper.pid)?.state ?? '-')
-    ? 'is stopped (SIGSTOP): kill -CONT it, then stop again'
-    : '';
+  state?.keeper && isStopped(state.keeper.pid) ? 'is stopped (SIGSTOP): kill -CONT it, then stop again' : '';
 
 /** A record that cannot be understood is no reason to leave the rest. */
 function readableState({ runDir, name, warn }: StopRequest): SubhostState | undefined {
@@ -133,8 +131,10 @@ async function stopServices(
 /** A process outside that is still in the network namespace keeps it, and what it uses there, alive. */
 function warnOfHolders({ name, netnsInode }: SubhostState, warn: (line: string) => void): void {
   if (netnsInode === undefined) return;
+  const { startTimeTicks: ours } = ownProcess();
+  // A later process may be in a new namespace, which has the inode of the one that is gone.
   for (const pid of allPids())
-    if (namespaceInode(pid, 'net') === netnsInode)
+    if (namespaceInode(pid, 'net') === netnsInode && (readProcessStat(pid)?.startTimeTicks ?? ours) < ours)
       warn(
         `${name}: process ${pid} (${readIfExists(`/proc/${pid}/comm`)?.trim() ?? '?'}) still holds its network namespace`,
       );

@@ -22,6 +22,9 @@ export function readProcessStat(pid: number): ProcessStat | undefined {
   return state && startTime ? { state, startTimeTicks: Number(startTime) } : undefined;
 }
 
+/** Is it stopped by a signal (SIGSTOP), or by who traces it? Somebody has to continue it. */
+export const isStopped = (pid: number): boolean => 'Tt'.includes(readProcessStat(pid)?.state ?? '-');
+
 /** This process, as a record names it. */
 export const ownProcess = (): { pid: number; startTimeTicks: number } => ({
   pid: process.pid,

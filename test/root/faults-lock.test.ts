@@ -117,6 +117,37 @@ describe('the lock and the record of a subhost', () => {
     }
   });
 
+  it('of two stops at once both end well', async () => {
+    await subhosts.up('twice', { CABLES: '=' });
+    const both = await Promise.all([subhosts.stop('twice'), subhosts.stop('twice')]);
+    expect(both.map(({ code, stderr }) => ({ code, stderr }))).to.deep.equal(
+      Array(2).fill({ code: 0, stderr: '' }),
+    );
+  });
+
+  it('several boots of one call whose launcher is killed: those that are ready run, nothing is left of the others', async function () {
+    this.timeout(60_000);
+    const names = ['many1', 'many2', 'many3', 'many4', 'many5'];
+    const confs = await Promise.all(names.map((name) => subhosts.make(name, { CABLES: '=' })));
+    for (let ms = 0; ms < 100; ms += 20) {
+      const boot = subhosts.sandbox.spawn(['overlay-boot', ...confs]);
+      await eventually('a lock is held', () =>
+        subhosts.sandbox.sh('ls /run/overlay-boot | grep -q many').then(() => true),
+      );
+      await delay(ms);
+      await subhosts.sandbox.sh('pkill -KILL -o -x init || :');
+      const { code, stdout, stderr } = await boot.completed();
+      const running = stdout.split('\n').filter((line) => line.endsWith(': running')).length;
+      expect(
+        running + stderr.trimEnd().split('\n').filter(Boolean).length,
+        `${ms} ms: ${code}\n${stdout}${stderr}`,
+      ).to.equal(5);
+      const again = await subhosts.boot(confs);
+      expect({ code: again.code, stderr: again.stderr }, `${ms} ms`).to.deep.equal({ code: 0, stderr: '' });
+      await subhosts.stop('--all');
+    }
+  });
+
   it('boots straight after a stop, thirty times, with a cable', async function () {
     this.timeout(60_000);
     const conf = await subhosts.up('again', { CABLES: '=' });
@@ -241,6 +272,26 @@ int main(void) { prctl(PR_SET_PDEATHSIG, 0); signal(SIGTERM, end); for (;;) paus
       await subhosts.sandbox.sh(`kill -KILL ${subhosts.pid1('tough')}`);
       await bootsAgain(conf, 'tough');
     });
+  });
+
+  it('a keeper that is stopped in a boot is not waited for without end', async () => {
+    const conf = await subhosts.make(
+      'still',
+      { CABLES: '=', PREMOUNT: 'slow' },
+      { hooks: { slow: '#!/bin/sh\nsleep 1001\n' } },
+    );
+    const boot = subhosts.sandbox.spawn(['overlay-boot', '--timeout', '2', conf]);
+    await eventually('the hook runs', () => subhosts.record('still')?.step === 'PREMOUNT');
+    const { keeper } = subhosts.record('still') ?? {};
+    await subhosts.sandbox.sh(`kill -STOP ${keeper?.pid}`);
+    const { code, stderr } = await boot.completed(10_000);
+    await subhosts.sandbox.sh(`kill -CONT ${keeper?.pid}`);
+    expect(code).to.equal(1);
+    expect(stderr).to.contain('still: not ready within 2 s');
+    expect(stderr).to.contain(
+      `still: left behind: its keeper, process ${keeper?.pid}, is stopped (SIGSTOP): kill -CONT it`,
+    );
+    await subhosts.gone('still');
   });
 
   it('a keeper that is stopped is waited for only a moment, and named', async () => {
