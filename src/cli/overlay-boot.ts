@@ -17,7 +17,6 @@ import { runValueCommand } from '../launch/host-commands.js';
 import { type Ended, Launcher } from '../launch/launcher.js';
 import { checkLimits } from '../launch/limits.js';
 import { stackOf } from '../launch/read-stack.js';
-import { stop } from '../launch/stop.js';
 import type { RouteSocket } from '../net/rtnetlink.js';
 import { bootPlan } from '../plan/boot-plan.js';
 import { printPlan } from '../plan/print.js';
@@ -55,7 +54,7 @@ const command: Command = {
     if (booting) requireRoot(terminal);
     // What is made is for all to read, as on a host that boots: the root of a subhost above all.
     process.umask(0o022);
-    const launcher = booting ? new Launcher(initProgram()) : undefined;
+    const launcher = booting ? new Launcher(terminal.env.OVERLAY_BOOT_LAUNCHER) : undefined;
     closeInherited();
     try {
       const settings = await loadSettings(SETTINGS_DIRECTORY);
@@ -260,7 +259,9 @@ async function stayUntilEnd(
       graceMs,
       warn: terminal.warn,
     };
-    stop(request).catch((error: unknown) => terminal.warn(asError(error).message));
+    import('../launch/stop.js')
+      .then(({ stop }) => stop(request))
+      .catch((error: unknown) => terminal.warn(asError(error).message));
   };
   // One that came while the boot was being acknowledged counts too.
   if (interrupted.aborted) onSignal();

@@ -41,6 +41,7 @@
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 /* ---- modes: each gets the arguments after its name and returns the exit status ---- */
+int start_main(int argc, char **argv);  /* start.c: Node, with the launcher beside it */
 int launch_main(int argc, char **argv); /* launch.c: forks a keeper for each subhost to boot */
 int reap_main(void);                    /* reap.c: /.reaper, pid 1 after the start script */
 int enter_main(int argc, char **argv);  /* enter.c: a process inside, relayed */

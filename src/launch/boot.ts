@@ -28,7 +28,6 @@ import { KeeperLost, type KeeperSession } from './launcher.js';
 import { applyLimits, checkLimits } from './limits.js';
 import { makeDirectories, type Prepared, prepare } from './prepare.js';
 import { stackOf } from './read-stack.js';
-import { clearLeftovers } from './stop.js';
 import { takeLock } from './take-lock.js';
 
 type StartStage = Extract<Stage, { kind: 'start' }>;
@@ -338,6 +337,7 @@ class Boot {
       return await this.#keeperTakesBack();
     } catch (lost) {
       if (!(lost instanceof KeeperLost)) throw lost;
+      const { clearLeftovers } = await import('./stop.js');
       return clearLeftovers(this.#host.initProgram, this.#state, this.#stateDir).then(
         () => '',
         (error: Error) => error.message,

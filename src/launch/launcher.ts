@@ -1,6 +1,5 @@
 /** The init program's launcher as seen from Node: one process per call, a session per subhost. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import type { Duplex } from 'node:stream';
+import { Socket } from 'node:net';
 import { Failure } from '../errors.js';
 import { sleep } from './sleep.js';
 import { EVENT, type EventType, encodeFrame, type Frame, FrameReader, REQUEST } from './wire.js';
@@ -19,26 +18,25 @@ export class KeeperLost extends Failure {
   override readonly name = 'KeeperLost';
 }
 
-/** Starts at once, so that the program's start overlaps the loading of what else is needed. */
+/** The launcher's socket: the init program has made it before it became this Node (src/init/start.c). */
+const LAUNCHER_SOCKET = 3;
+
 export class Launcher {
-  readonly #process: ChildProcess;
-  readonly #socket: Duplex;
+  readonly #socket: Socket;
   readonly #sessions: KeeperSession[] = [];
   readonly #reader = new FrameReader();
 
-  constructor(initProgram: string) {
-    this.#process = spawn(initProgram, ['launch'], {
-      stdio: ['ignore', 'ignore', 'inherit', 'pipe'],
-      env: {},
-      detached: false,
-    });
-    this.#socket = this.#process.stdio[3] as Duplex;
+  /**
+   * @param meantFor  OVERLAY_BOOT_LAUNCHER: the pid of the process that the launcher was started for
+   * @throws Failure where this process was not started by the init program
+   */
+  constructor(meantFor: string | undefined) {
+    if (meantFor !== String(process.pid))
+      throw new Failure({ what: 'the init program is not beside it', todo: 'start it as bin/overlay-boot' });
+    this.#socket = new Socket({ fd: LAUNCHER_SOCKET, readable: true, writable: true });
     this.#socket.on('data', (bytes: Buffer) => this.#dispatch(bytes));
     this.#socket.on('error', () => this.#lost());
     this.#socket.on('close', () => this.#lost());
-    this.#process.on('error', (cause) =>
-      this.#lost(new Failure({ what: `cannot run ${initProgram}`, cause })),
-    );
   }
 
   /** A session with a new keeper; its first request takes the lock of `stateDir`. */
@@ -54,7 +52,6 @@ export class Launcher {
   close(): void {
     this.#socket.uncork(); // an acknowledgement may wait there
     this.#socket.destroy();
-    this.#process.unref();
   }
 
   /** What is asked for in one go is one system call. */

@@ -22,19 +22,33 @@ import { syncDirectory, writeFileAtomic } from '../sys/files.js';
 import { isAlive, readProcessStat } from '../sys/process-stat.js';
 
 /** `:` is in no wafer's name. The process is named in it: what is left of one that has ended is nobody's. */
-const UNFINISHED = /^\.new:([0-9]+)-([0-9]+)$/;
+const UNFINISHED = /^\.new:([0-9]+)-([0-9]+)(:[0-9]+)?$/;
 
-function unfinishedPath(wafers: string): string {
+/** Where this process makes what is to be renamed into its place in WAFERS, or in a directory below. */
+export function unfinishedPath(wafers: string): string {
   const start = readProcessStat(process.pid)?.startTimeTicks ?? 0;
   return join(wafers, `.new:${process.pid}-${start}`);
 }
 
 /** Removes what commands that were killed have left in WAFERS. What cannot be removed is in nobody's way. */
 export function clearUnfinished(wafers: string): void {
+  clearAll(wafers, (owner) => !isAlive(owner));
+}
+
+/** Removes what this process has put aside by discard(). */
+export function clearDiscarded(wafers: string): void {
+  clearAll(wafers, ({ pid }, number) => pid === process.pid && number !== undefined);
+}
+
+function clearAll(
+  wafers: string,
+  isGarbage: (owner: Parameters<typeof isAlive>[0], number: string | undefined) => boolean,
+): void {
   try {
     for (const name of readdirSync(wafers)) {
-      const [, pid, start] = UNFINISHED.exec(name) ?? [];
-      if (pid === undefined || isAlive({ pid: Number(pid), startTimeTicks: Number(start) })) continue;
+      const [, pid, start, number] = UNFINISHED.exec(name) ?? [];
+      if (pid === undefined || !isGarbage({ pid: Number(pid), startTimeTicks: Number(start) }, number))
+        continue;
       rmSync(join(wafers, name), { recursive: true, force: true });
     }
   } catch {
@@ -42,26 +56,41 @@ export function clearUnfinished(wafers: string): void {
   }
 }
 
+export interface NewWafer {
+  /** What it lies on; a base has none. */
+  readonly parent?: Wafer | undefined;
+  /** An image is sealed from the beginning, and no machine: it gets no id. */
+  readonly image?: boolean;
+}
+
 /**
- * Makes a wafer upon its parent, empty but for a machine-id where the parent has one.
+ * Makes a wafer, empty but for a machine-id where the parent has one.
  * @param directory  WAFERS/NAME
  * @returns false when there is one of that name by now
  */
-export function createWafer(directory: string, parent: Wafer): boolean {
-  return build(directory, (beside) => {
-    ownDirectory(beside, { mode: 0o755 });
-    ownDirectory(join(beside, 'work'), { mode: 0o755 });
-    makeData(join(beside, 'data'), join(parent.directory, 'data'));
-    writeFileAtomic(join(beside, 'parent'), `${parent.name}\n`);
-    chmodSync(join(beside, 'parent'), 0o644);
+export function createWafer(directory: string, { parent, image = false }: NewWafer): boolean {
+  return buildBeside(directory, (beside) => {
+    makeWaferFrame(beside, { parent, image });
+    makeData(join(beside, 'data'), parent && join(parent.directory, 'data'), { machineId: !image });
+    syncDirectory(beside);
   });
+}
+
+/** All of a wafer but its `data`. */
+export function makeWaferFrame(place: string, { parent, image }: NewWafer): void {
+  ownDirectory(place, { mode: 0o755 });
+  ownDirectory(join(place, 'work'), { mode: 0o755 });
+  if (image) writeFileAtomic(join(place, 'sealed'), '');
+  if (!parent) return;
+  writeFileAtomic(join(place, 'parent'), `${parent.name}\n`);
+  chmodSync(join(place, 'parent'), 0o644);
 }
 
 /** Makes the `data` that a wafer has lost, as a new wafer's. */
 export function replaceData(directory: string, parent: Wafer): void {
-  build(
+  buildBeside(
     join(directory, 'data'),
-    (beside) => makeData(beside, join(parent.directory, 'data')),
+    (beside) => makeData(beside, join(parent.directory, 'data'), { machineId: true }),
     dirname(directory),
   );
 }
@@ -73,7 +102,28 @@ export function removeWafer(directory: string): void {
   rmSync(beside, { recursive: true, force: true });
 }
 
-function build(place: string, make: (beside: string) => void, wafers = dirname(place)): boolean {
+/** So many were put aside by this process. */
+let discarded = 0;
+
+/**
+ * Takes something out of the store by one rename; clearDiscarded(), or the next command, removes the files.
+ * @param wafers  on the same file system; unless given, the directory that it is in
+ */
+export function discard(path: string, wafers = dirname(path)): void {
+  try {
+    renameSync(path, `${unfinishedPath(wafers)}:${++discarded}`);
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+  }
+  syncDirectory(dirname(path));
+}
+
+/**
+ * Makes something beside and renames it into its place.
+ * @param wafers  where it is made; unless given, the directory of the place
+ * @returns false when there is such a directory by now
+ */
+export function buildBeside(place: string, make: (beside: string) => void, wafers = dirname(place)): boolean {
   const beside = unfinishedPath(wafers);
   try {
     make(beside);
@@ -97,10 +147,16 @@ function ownDirectory(path: string, { mode, uid, gid }: Owned): void {
   chmodSync(path, mode & 0o7777);
 }
 
-/** An upper directory for a child of what is in `parentData`. */
-function makeData(data: string, parentData: string): void {
-  const { uid, gid } = statSync(parentData);
+/** An upper directory for a child of what is in `parentData`, or for a base. */
+function makeData(data: string, parentData: string | undefined, { machineId }: { machineId: boolean }): void {
+  const { uid, gid } = parentData === undefined ? { uid: 0, gid: 0 } : statSync(parentData);
   ownDirectory(data, { mode: 0o755, uid, gid });
+  if (machineId && parentData !== undefined) makeMachineId(data, parentData, { uid, gid });
+  syncDirectory(data);
+}
+
+/** Its own id for who has one below; the files that it makes belong to the data's owner. */
+function makeMachineId(data: string, parentData: string, { uid, gid }: Pick<Stats, 'uid' | 'gid'>): void {
   const etc = resolveInside(parentData, ['etc']);
   if (etc && resolveInside(parentData, [...etc, 'machine-id'], 'file')) {
     // Each directory on the way is one of the overlay's own: it has to look like the one that it lies on.
@@ -113,7 +169,6 @@ function makeData(data: string, parentData: string): void {
     chownSync(file, uid, gid);
     chmodSync(file, 0o644);
   }
-  syncDirectory(data);
 }
 
 /** A random UUID (version 4) without its dashes, which is what machine-id(5) asks for. */

@@ -57,30 +57,36 @@ export async function unmountStack(where: string): Promise<void> {
   await runInit(['umount', ...paths.reverse()]);
 }
 
+/** What runInit() returns for one that was ended after its time. */
+export const GIVEN_UP = -1;
+
 interface InitOptions {
   readonly input?: Uint8Array;
   readonly okCodes?: readonly number[];
   /** Becomes its descriptor 3. */
   readonly hold?: number | undefined;
+  /** Milliseconds; no limit unless given. */
+  readonly timeoutMs?: number;
 }
 
 /** Runs the init program to its end. @returns its exit status, one of okCodes */
 export async function runInit(
   args: readonly string[],
-  { input = Buffer.alloc(0), okCodes = [0], hold }: InitOptions = {},
+  { input = Buffer.alloc(0), okCodes = [0], hold, timeoutMs }: InitOptions = {},
 ): Promise<number> {
   const stdio = ['pipe', 'ignore', 'pipe', ...(hold === undefined ? [] : [hold])] as const;
-  const child = spawn(initProgram(), args, { stdio: [...stdio], env: {} });
+  const child = spawn(initProgram(), args, { stdio: [...stdio], env: {}, timeout: timeoutMs });
   let complaint = '';
   child.stderr?.on('data', (bytes: Buffer) => {
     complaint += bytes.toString();
   });
   child.stdin?.on('error', () => {}); // it ended before it read all: its exit status says why
   child.stdin?.end(input);
-  const code = await new Promise<number | null>((resolve, reject) => {
+  const ended = await new Promise<number | null>((resolve, reject) => {
     child.on('error', (cause) => reject(new Failure({ what: `cannot run ${initProgram()}`, cause })));
     child.on('close', resolve);
   });
+  const code = child.killed ? GIVEN_UP : ended;
   if (code === null || !okCodes.includes(code))
     throw new Failure({ what: complaint.trim() || `the init program ended with ${code}` });
   return code;

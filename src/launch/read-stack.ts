@@ -21,8 +21,7 @@ export async function stackOf(config: SubhostConfig, { wafers }: StackPlaces): P
   const { stack, lower, conf } = config;
   try {
     if (stack?.kind === 'mstack') return await fromMstack(stack.path, false);
-    if (stack?.kind === 'named')
-      return (await import('../stack/from-wafers.js')).stackOfWafer(stack.name, { wafers });
+    if (stack?.kind === 'named') return await namedStack(stack.name, wafers);
     const [only] = lower;
     if (only !== undefined && isMstack(only)) return onMstack(config, await fromMstack(only, true));
     return stackFromConf(config, await lowerTrees(lower));
@@ -30,6 +29,15 @@ export async function stackOf(config: SubhostConfig, { wafers }: StackPlaces): P
     if (!(cause instanceof UserError)) throw cause;
     throw new UserError({ what: `${conf}: ${stack ? 'STACK' : 'LOWER'}: ${cause.message}`, cause });
   }
+}
+
+/** A point, of which the current instance is meant, or else a wafer. */
+async function namedStack(name: string, wafers: string): Promise<Stack> {
+  const [{ stackOfPoint }, { stackOfWafer }] = await Promise.all([
+    import('../stack/store.js'),
+    import('../stack/from-wafers.js'),
+  ]);
+  return stackOfPoint(name, { wafers }) ?? stackOfWafer(name, { wafers });
 }
 
 const fromMstack = async (path: string, asLower: boolean): Promise<Stack> =>

@@ -8,7 +8,6 @@ import { isAlive } from '../sys/process-stat.js';
 import type { BootHost, BootRequest } from './boot-types.js';
 import type { KeeperSession } from './launcher.js';
 import { sleep } from './sleep.js';
-import { endSubhost } from './stop.js';
 
 /** A held lock belongs to a boot under way, a running subhost, or one that ends just now: looked at so often. */
 const BUSY_POLL_MS = 20;
@@ -72,8 +71,10 @@ async function survivor(runDir: string, name: string): Promise<SubhostState | un
 }
 
 /** An overlay-stop that was killed: what it began is brought to its end. */
-const finishStop = ({ initProgram, settings }: BootHost, state: SubhostState): Promise<unknown> =>
-  endSubhost(initProgram, state, stateDirectory(settings.runDir, state.name), settings.graceMs);
+async function finishStop({ initProgram, settings }: BootHost, state: SubhostState): Promise<void> {
+  const { endSubhost } = await import('./stop.js');
+  await endSubhost(initProgram, state, stateDirectory(settings.runDir, state.name), settings.graceMs);
+}
 
 /**
  * Waits while somebody else boots or stops it: the record of the subhost that runs, or whose stop was given up;

@@ -103,7 +103,8 @@ export async function stackWafer(places: WaferPlaces, plan: WaferPlan): Promise<
   const { path, ancestors, make } = plan;
   const lock = join(places.wafers, plan.name);
   const [nearest] = ancestors;
-  if (make === 'wafer' && nearest && !createWafer(lock, nearest)) return await stackOther(places, plan);
+  if (make === 'wafer' && nearest && !createWafer(lock, { parent: nearest }))
+    return await stackOther(places, plan);
   if (make === 'data' && nearest) replaceData(lock, nearest);
   try {
     const stack = stackFromWafers({ directory: lock }, ancestors);
@@ -139,9 +140,18 @@ export interface TreeRow extends WaferRow {
   readonly stacked: boolean;
 }
 
-/** The forest of wafers: each parent before its children. */
-export function waferForest({ wafers, stacks }: WaferPlaces): TreeRow[] {
+/**
+ * The forest of wafers: each parent before its children.
+ * @param isPart  which of them are in it; all unless given
+ */
+export function waferForest(
+  { wafers, stacks }: WaferPlaces,
+  isPart: (wafer: Wafer) => boolean = () => true,
+): TreeRow[] {
   const points = new Set(mountsOf('self').map(({ mountPoint }) => mountPoint));
   const real = realPath(stacks);
-  return waferRows(readWafers(wafers)).map((row) => ({ ...row, stacked: points.has(join(real, row.name)) }));
+  return waferRows(readWafers(wafers).filter(isPart)).map((row) => ({
+    ...row,
+    stacked: points.has(join(real, row.name)),
+  }));
 }

@@ -13,7 +13,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { Script } from 'node:vm';
@@ -25,8 +25,8 @@ const fresh = `${dist}.${process.pid}`;
 const startedAt = new Date();
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 
-/** The one file for each outside package: its own bundle, required when first called for. */
-const doors = ['net/rtnetlink', 'sys/run', 'sys/pty', 'sys/usage', 'config/settings-file'];
+/** Bundles of their own, required when first called for: the file for each outside package, and what few boots need. */
+const doors = ['net/rtnetlink', 'sys/run', 'sys/pty', 'sys/usage', 'config/settings-file', 'launch/stop'];
 const commands = readdirSync(join(root, 'src/cli'))
   .filter((file) => /^(overlay-|wafers|stacko|boxctl|mount\.)/.test(file))
   .map((file) => `cli/${file.replace(/\.ts$/, '')}`);
@@ -56,6 +56,21 @@ function buildInit() {
   });
 }
 
+/**
+ * An import() of a door stays a require() of its own file; every bundle lies in a folder of dist/.
+ * @type {import('esbuild').Plugin}
+ */
+const doorsStayOutside = {
+  name: 'doors',
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\.?\// }, ({ path, kind, resolveDir }) => {
+      const name = relative(join(root, 'src'), join(resolveDir, path)).replace(/\.js$/, '');
+      if (kind !== 'dynamic-import' || !doors.includes(name)) return undefined;
+      return { path: `../${name}.js`, external: true };
+    });
+  },
+};
+
 async function buildCommands() {
   const { build } = await import('esbuild').catch((cause) => {
     throw new Error('esbuild is not there: run npm ci first', { cause });
@@ -70,8 +85,9 @@ async function buildCommands() {
     format: 'cjs',
     minifySyntax: true,
     minifyWhitespace: true,
-    // node-pty finds its native part relative to its package; a door stays a require() of its own file.
-    external: ['node-pty', ...doors.map((name) => `../${name}.js`)],
+    // node-pty finds its native part relative to its package.
+    external: ['node-pty'],
+    plugins: [doorsStayOutside],
     // Looks through folders for the native part, which lies at one place here.
     alias: { 'node-gyp-build': './src/make/prebuilt.cjs' },
     // A function of what a module is given: bundle-stub.cjs calls it.

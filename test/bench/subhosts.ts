@@ -7,9 +7,8 @@ import { SIGNAL_DIRECTORY } from './stopwatch.js';
 
 const HOME = '/opt/subhost';
 
-/** A command of the project, by the Node that the bench runs on. */
+/** A command of the project, as a user calls it; the sandbox's PATH finds the Node that the bench runs on. */
 export const projectCommand = (name: string, ...args: readonly string[]): string[] => [
-  process.execPath,
   join(PROJECT, 'bin', name),
   ...args,
 ];

@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { expect } from 'chai';
 
 const COMMAND = join(resolve(__dirname, '..', '..'), 'bin/overlay-boot');
@@ -25,11 +25,11 @@ describe('overlay-boot (without booting)', () => {
     { uid = 0, env = {} }: { uid?: number; env?: Record<string, string> } = {},
   ) => {
     const program = uid === 0 ? [] : ['setpriv', `--reuid=${uid}`, '--regid=65534', '--clear-groups', '--'];
-    const [file = '', ...rest] = [...program, process.execPath, COMMAND, ...args];
+    const [file = '', ...rest] = [...program, COMMAND, ...args];
     const { status, stdout, stderr } = spawnSync(file, rest, {
       encoding: 'utf8',
       cwd: base,
-      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', ...env },
+      env: { PATH: `${dirname(process.execPath)}:/usr/sbin:/usr/bin:/sbin:/bin`, ...env },
     });
     return { status, stdout, stderr };
   };

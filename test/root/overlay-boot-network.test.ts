@@ -43,25 +43,23 @@ ${program === 'ifup' ? ifup : ''}
     return { PATH: '/srv/t/ifupdown:/usr/sbin:/usr/bin:/sbin:/bin' };
   }
   const ifcalls = (): string[] => (subhosts.file('/srv/t/ifcalls') ?? '').split('\n').filter(Boolean);
-  /** Boots with a PATH of its own, which the shim's `env node` is not to depend on. */
+  /** Boots with a PATH of its own, at whose end is only what the command itself is started by. */
   const bootWith = async (
     conf: string,
     { PATH }: { PATH: string },
     ...options: string[]
-  ): Promise<Completed> =>
-    await subhosts.sandbox.run(
-      [
-        '/bin/sh',
-        '-c',
-        'command=$(command -v overlay-boot); export PATH="$P"; exec "$N" "$command" "$@"',
-        'sh',
-        ...options,
-        conf,
-      ],
-      { env: { P: PATH, N: process.execPath }, timeoutMs: 20_000 },
+  ): Promise<Completed> => {
+    await subhosts.sandbox.sh(
+      `mkdir -p /srv/t/starting; ln -sf ${process.execPath} "$(command -v readlink)" /srv/t/starting/`,
     );
+    const start = 'command=$(command -v overlay-boot); export PATH="$P"; exec "$command" "$@"';
+    return await subhosts.sandbox.run(['/bin/sh', '-c', start, 'sh', ...options, conf], {
+      env: { P: `${PATH}:/srv/t/starting` },
+      timeoutMs: 20_000,
+    });
+  };
   afterEach(async () => {
-    await subhosts.sandbox.sh('rm -rf /srv/t/ifcalls /srv/t/ifupdown');
+    await subhosts.sandbox.sh('rm -rf /srv/t/ifcalls /srv/t/ifupdown /srv/t/starting');
   });
 
   it('are veth pairs NAMEn and ethn, set up on the host where there is no ifup, and gone after the stop', async () => {
