@@ -45,7 +45,7 @@ export interface Wafer {
 const RESERVED: ReadonlySet<string> = new Set(['points']);
 
 /** Longest name of a file in bytes, NAME_MAX of limits.h. */
-const NAME_MAX_BYTES = 255;
+export const NAME_MAX_BYTES = 255;
 
 /** One path component. `:` would part two layers, and marks what is not a wafer yet. */
 export const isWaferName = (name: string): boolean =>

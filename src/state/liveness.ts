@@ -23,15 +23,20 @@ export function isRunning(runDir: string, state: SubhostState): boolean {
 }
 
 /** Is the subhost's lock held by anyone? Read, not tried: a trial would hold it for a moment itself. */
-export function isLocked(runDir: string, name: string): boolean {
-  const stat = statSync(stateDirectory(runDir, name), { throwIfNoEntry: false });
+export const isLocked = (runDir: string, name: string): boolean => isFlocked(stateDirectory(runDir, name));
+
+/** Is the lock of a file or directory held by anyone? */
+export const isFlocked = (path: string): boolean => lockHolder(path) !== undefined;
+
+/** The pid of the process that has taken the flock(2) of a file or directory, proc_locks(5). */
+export function lockHolder(path: string): number | undefined {
+  const stat = statSync(path, { throwIfNoEntry: false });
   const locks = stat && readIfExists('/proc/locks');
-  if (!stat || !locks) return false;
+  if (!stat || !locks) return undefined;
   const wanted = `${lockDevice(stat.dev)}:${stat.ino}`;
-  return locks.split('\n').some((line) => {
-    const [, type, , , , place] = line.trim().split(/\s+/);
-    return type === 'FLOCK' && place === wanted;
-  });
+  const fields = locks.split('\n').map((line) => line.trim().split(/\s+/));
+  const found = fields.find(([, type, , , , place]) => type === 'FLOCK' && place === wanted);
+  return found && Number(found[4]);
 }
 
 /** MAJOR:MINOR in hexadecimal as proc_locks(5) writes it; st_dev is in glibc's makedev(3) encoding. */

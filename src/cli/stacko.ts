@@ -1,0 +1,328 @@
+/** stacko: images, and points that are instances of them. */
+import { resolve } from 'node:path';
+import { EXIT, UserError } from '../errors.js';
+import {
+  closeImage,
+  deleteImage,
+  editImage,
+  type ImageRow,
+  imageRows,
+  newImage,
+} from '../launch/store-images.js';
+import type { StorePlaces } from '../launch/store-lock.js';
+import {
+  cutover,
+  deleteInstance,
+  deletePoint,
+  fallback,
+  isPointMounted,
+  mountPoint,
+  newInstance,
+  newPoint,
+  type PointRow,
+  pointRows,
+  type Switched,
+  setInstance,
+  unmountPoint,
+} from '../launch/store-points.js';
+import { mountPointOf, type TreeRow, waferForest } from '../launch/wafers.js';
+import { instanceName, parseInstanceName, readImage, requirePoint } from '../stack/store.js';
+import type { Arguments, Command, Terminal } from './command.js';
+import { requireRoot } from './common-arguments.js';
+import { paint, printable, textTable } from './common-table.js';
+import { runCommand } from './run-command.js';
+
+/** What a verb is called with. */
+interface Call {
+  readonly places: StorePlaces;
+  readonly words: readonly string[];
+  readonly args: Arguments;
+  readonly terminal: Terminal;
+}
+
+interface Verb {
+  /** Names of its arguments; one in brackets may be left out. */
+  readonly takes: string;
+  readonly options?: readonly string[];
+  /** It changes nothing, and anyone may. */
+  readonly reads?: boolean;
+  /** Returns the exit code; 0 unless it does. */
+  run(call: Call): Promise<number | undefined> | number | undefined;
+}
+
+const cutoverVerb: Verb = {
+  takes: 'POINT IMAGE',
+  run: async (call) => tellSwitched(call, await cutover(call.places, word(call, 0), word(call, 1))),
+};
+
+const fallbackVerb: Verb = {
+  takes: 'POINT',
+  run: async (call) => tellSwitched(call, await fallback(call.places, word(call, 0))),
+};
+
+/** The verbs, in the order of the usage. */
+const VERBS: Readonly<Record<string, Verb>> = {
+  'new-image': {
+    takes: 'NAME [PARENT]',
+    async run(call) {
+      await newImage(call.places, word(call, 0), call.words[1] || undefined);
+      return tell(call, `image ${word(call, 0)} made`);
+    },
+  },
+  'edit-image': {
+    takes: 'NAME',
+    options: ['read-only'],
+    async run(call) {
+      const readOnly = call.args.has('read-only');
+      const { path, mountedBefore } = await editImage(call.places, word(call, 0), { readOnly });
+      return tell(
+        call,
+        `image ${word(call, 0)} ${mountedBefore ? 'is mounted already' : 'mounted'} at ${path}`,
+      );
+    },
+  },
+  'close-image': {
+    takes: 'NAME',
+    async run(call) {
+      const { state, unmounted } = await closeImage(call.places, word(call, 0));
+      const done = state === 'sealed' ? (unmounted ? 'unmounted' : 'is closed already') : 'sealed';
+      return tell(call, `image ${word(call, 0)} ${done}`);
+    },
+  },
+  'delete-image': {
+    takes: 'NAME',
+    async run(call) {
+      await deleteImage(call.places, word(call, 0));
+      return tell(call, `image ${word(call, 0)} deleted`);
+    },
+  },
+  'list-images': { takes: '', options: ['json', 'tree'], reads: true, run: listImages },
+  'new-stackpoint': {
+    takes: 'POINT IMAGE',
+    async run(call) {
+      const instance = await newPoint(call.places, word(call, 0), word(call, 1));
+      return tell(call, `point ${word(call, 0)} made: ${instance}`);
+    },
+  },
+  'delete-stackpoint': {
+    takes: 'POINT',
+    async run(call) {
+      await deletePoint(call.places, word(call, 0));
+      return tell(call, `point ${word(call, 0)} deleted`);
+    },
+  },
+  'list-stackpoints': { takes: '', options: ['json'], reads: true, run: listPoints },
+  'cutover-stackpoint': cutoverVerb,
+  'cutover-stackpoint-instance': cutoverVerb,
+  'fallback-stackpoint': fallbackVerb,
+  'fallback-stackpoint-instance': fallbackVerb,
+  'new-stackpoint-instance': {
+    takes: 'POINT IMAGE',
+    async run(call) {
+      const made = await newInstance(call.places, word(call, 0), word(call, 1));
+      return tell(call, `instance ${wordsInstance(call)} ${made ? 'made' : 'is there already'}`);
+    },
+  },
+  'set-stackpoint-instance': {
+    takes: 'POINT IMAGE',
+    run: async (call) => tellSwitched(call, await setInstance(call.places, word(call, 0), word(call, 1))),
+  },
+  'delete-stackpoint-instance': {
+    takes: 'POINT IMAGE',
+    async run(call) {
+      await deleteInstance(call.places, word(call, 0), word(call, 1));
+      return tell(call, `instance ${wordsInstance(call)} deleted`);
+    },
+  },
+  'mount-stackpoint': {
+    takes: 'POINT',
+    async run(call) {
+      const { path, mountedBefore } = await mountPoint(call.places, word(call, 0));
+      return tell(
+        call,
+        `point ${word(call, 0)} ${mountedBefore ? 'is mounted already' : 'mounted'} at ${path}`,
+      );
+    },
+  },
+  'umount-stackpoint': {
+    takes: 'POINT',
+    async run(call) {
+      const done = await unmountPoint(call.places, word(call, 0));
+      return tell(call, `point ${word(call, 0)} ${done ? 'unmounted' : 'is not mounted'}`);
+    },
+  },
+  'get-stackpoint-dir': {
+    takes: 'POINT',
+    reads: true,
+    run(call) {
+      requirePoint(call.places.wafers, word(call, 0));
+      return tell(call, mountPointOf(call.places, word(call, 0)));
+    },
+  },
+  'is-stackpoint-mounted': {
+    takes: 'POINT',
+    reads: true,
+    run(call) {
+      const mounted = isPointMounted(call.places, word(call, 0));
+      tell(call, `point ${word(call, 0)} is ${mounted ? '' : 'not '}mounted`);
+      return mounted ? EXIT.ok : EXIT.failure;
+    },
+  },
+};
+
+const command: Command = {
+  name: 'stacko',
+  summary:
+    'Keeps images of files, and points that are writable instances of them, generation after generation',
+  usage: Object.entries(VERBS).map(([name, { takes, options = [] }]) =>
+    [name, takes, ...options.map((option) => `[--${option}]`)].filter(Boolean).join(' '),
+  ),
+  options: [
+    { name: 'read-only', help: 'edit-image: mount it to look at it only' },
+    { name: 'tree', help: 'list-images: show what lies upon what, with the instances' },
+    { name: 'json', help: 'list-images, list-stackpoints: a list of objects' },
+  ],
+  async main(args, terminal) {
+    const [name, ...words] = args.positionals;
+    if (name === undefined) throw new UserError({ what: 'no command given', todo: 'see stacko --help' });
+    const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined;
+    if (!verb) throw new UserError({ what: `unknown command ${printable(name)}`, todo: 'see stacko --help' });
+    checkArguments(name, verb, words, args);
+    if (!verb.reads) requireRoot(terminal);
+    return (await verb.run({ places: placesOf(terminal), words, args, terminal })) ?? EXIT.ok;
+  },
+};
+
+/** Set but empty means the default. */
+const placesOf = ({ env, cwd, warn }: Terminal): StorePlaces => ({
+  wafers: resolve(cwd, env.WAFERS || '/var/lib/wafers'),
+  stacks: resolve(cwd, env.STACKS || '/var/lib/machines'),
+  onWait: (holder) => warn(`waiting for ${holder}`),
+});
+
+function checkArguments(
+  name: string,
+  { takes, options = [] }: Verb,
+  words: readonly string[],
+  args: Arguments,
+): void {
+  const names = takes.split(' ').filter(Boolean);
+  const todo = `stacko ${[name, ...names].join(' ')}`;
+  const missing = names[words.length];
+  if (missing !== undefined && !missing.startsWith('['))
+    throw new UserError({ what: `${name}: no ${missing} given`, todo });
+  if (words.length > names.length)
+    throw new UserError({ what: `${name}: too many arguments: ${printable(words.at(-1) ?? '')}`, todo });
+  const other = command.options.find((option) => args.has(option.name) && !options.includes(option.name));
+  if (other) throw new UserError({ what: `--${other.name} is not for ${name}`, todo: 'see stacko --help' });
+}
+
+/** The n-th argument of a verb; that it is there has been checked. */
+const word = ({ words }: Call, n: number): string => words[n] ?? '';
+
+const wordsInstance = (call: Call): string => instanceName(word(call, 1), word(call, 0));
+
+function tell({ terminal }: Call, line: string): undefined {
+  terminal.print(printable(line));
+}
+
+function tellSwitched(call: Call, { instance, changed, mountedAt }: Switched): undefined {
+  const mounted = mountedAt === undefined ? '' : `, mounted at ${mountedAt}`;
+  tell(call, `point ${word(call, 0)} is ${changed ? '' : 'already '}${instance}${mounted}`);
+}
+
+function listImages({ places, args, terminal }: Call): undefined {
+  const { print, fancy } = terminal;
+  if (args.has('tree')) return imageTree(places, args, terminal);
+  const rows = imageRows(places);
+  if (args.has('json')) print(JSON.stringify(rows.map(imageJson), null, 2));
+  else if (rows.length > 0) print(textTable(IMAGE_COLUMNS, rows, { fancy }));
+}
+
+const stateOf = ({ state, mounted }: ImageRow): string =>
+  mounted ? `${state === 'open' ? 'open, ' : ''}mounted` : state;
+
+const IMAGE_COLUMNS = [
+  { title: 'IMAGE', text: ({ name }: ImageRow) => name },
+  { title: 'PARENT', text: ({ parent }: ImageRow) => parent },
+  {
+    title: 'STATE',
+    text: stateOf,
+    colour: ({ state }: ImageRow) => (state === 'open' ? ('yellow' as const) : undefined),
+  },
+  { title: 'POINTS', text: ({ points }: ImageRow) => points.join(' ') },
+];
+
+const imageJson = ({ name, parent, state, mounted, points }: ImageRow) => ({
+  name,
+  parent: parent ?? null,
+  state,
+  mounted,
+  points,
+});
+
+/** The forest of wafers, those left out that are neither images nor instances. */
+function imageTree(places: StorePlaces, args: Arguments, { print, fancy }: Terminal): undefined {
+  const isPart = ({ name }: { readonly name: string }): boolean =>
+    parseInstanceName(name) !== undefined || readImage(places.wafers, name) !== undefined;
+  const current = new Set(pointRows(places).map((point) => point.current.instance));
+  const rows = waferForest(places, isPart);
+  if (args.has('json')) {
+    const jsonOf = ({ name, parent }: TreeRow) => ({
+      name,
+      parent: parent ?? null,
+      current: current.has(name),
+    });
+    print(JSON.stringify(rows.map(jsonOf), null, 2));
+    return;
+  }
+  for (const { branch, name, stacked, sealed, broken } of rows) {
+    const isImage = !name.includes('@');
+    const marks = [
+      ...(isImage && !sealed ? [paint('open', fancy ? 'yellow' : undefined)] : []),
+      ...(current.has(name) ? [paint('current', fancy ? 'green' : undefined)] : []),
+      ...(stacked ? ['mounted'] : []),
+      ...(broken === undefined ? [] : [paint(`broken: ${broken}`, fancy ? 'red' : undefined)]),
+    ];
+    print(`${branch}${printable(name)}${marks.length === 0 ? '' : ` (${marks.join(', ')})`}`);
+  }
+}
+
+function listPoints({ places, args, terminal }: Call): undefined {
+  const rows = pointRows(places);
+  if (args.has('json')) terminal.print(JSON.stringify(rows.map(pointJson), null, 2));
+  else if (rows.length > 0) terminal.print(textTable(POINT_COLUMNS, rows, { fancy: terminal.fancy }));
+}
+
+const POINT_COLUMNS = [
+  { title: 'POINT', text: ({ name }: PointRow) => name },
+  { title: 'IMAGE', text: ({ image }: PointRow) => image },
+  { title: 'FALLBACK', text: (row: PointRow) => row.fallback },
+  {
+    title: 'GENERATION',
+    align: 'right' as const,
+    text: ({ current }: PointRow) => String(current.number),
+  },
+  {
+    title: 'MOUNTED',
+    text: ({ mounted, path }: PointRow) => (mounted ? path : undefined),
+    colour: () => 'green' as const,
+  },
+];
+
+const pointJson = ({ name, image, current, fallback: before, mounted, path, generations }: PointRow) => ({
+  name,
+  image,
+  instance: current.instance,
+  generation: current.number,
+  fallback: before ?? null,
+  mounted,
+  path,
+  generations: generations.map(({ number, instance, replaced }) => ({
+    number,
+    instance,
+    replaced: replaced ?? null,
+  })),
+});
+
+void runCommand(command);

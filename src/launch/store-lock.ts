@@ -1,0 +1,107 @@
+/**
+ * The one lock of the store: whoever changes it holds it, and first clears what somebody who was killed has left.
+ * It is the lock of the directory WAFERS itself, and of the open file: the kernel lets go of it when this process and
+ * whatever it had mount for it have ended.
+ */
+import { closeSync, fstatSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { Failure } from '../errors.js';
+import { namesIn } from '../sys/files.js';
+import { allPids } from '../sys/proc.js';
+import { clearDiscarded, clearUnfinished } from './make-wafer.js';
+import { GIVEN_UP, runInit } from './mount-stack.js';
+import { finishChange } from './store-change.js';
+import type { WaferPlaces } from './wafers.js';
+
+/** The store as it is seen by a command: where it is, and whom to tell of a wait. */
+export interface StorePlaces extends WaferPlaces {
+  /** Called with who holds the lock, before it is waited for. */
+  readonly onWait?: (holder: string) => void;
+}
+
+/** The store, locked. */
+export interface Store extends WaferPlaces {
+  /** The descriptor that has the lock, for programs that must not outlive it. */
+  readonly hold: number;
+}
+
+/** What takes longer than a mount, reading an archive and removing files, is done without the lock. */
+const WAIT_MS = 30_000;
+/** Exit status of `init lock`: somebody else has it. */
+const HELD = 3;
+
+/**
+ * Changes the store, alone.
+ * @throws Failure naming the process that has had the lock all the time that was waited
+ */
+export async function withStore<T>(
+  places: StorePlaces,
+  change: (store: Store) => Promise<T> | T,
+): Promise<T> {
+  const { wafers, stacks } = places;
+  mkdirSync(wafers, { recursive: true, mode: 0o700 });
+  const hold = openSync(wafers, 'r');
+  try {
+    await takeLock(hold, places);
+    clearUnfinished(wafers);
+    finishChange(wafers);
+    return await change({ wafers, stacks, hold });
+  } finally {
+    closeSync(hold);
+    clearDiscarded(wafers);
+  }
+}
+
+async function takeLock(hold: number, { wafers, onWait }: StorePlaces): Promise<void> {
+  const options = { hold, okCodes: [0, HELD, GIVEN_UP] };
+  if ((await runInit(['lock', 'exclusive'], options)) !== HELD) return;
+  onWait?.(holderOf(hold));
+  const timeoutMs = WAIT_MS;
+  if ((await runInit(['lock', 'exclusive', 'wait'], { ...options, timeoutMs })) === 0) return;
+  throw new Failure({
+    what: `the store ${wafers} is being changed by ${holderOf(hold)}`,
+    todo: 'try again when that is done',
+  });
+}
+
+/** The process whose open file has the lock: it is told in its fdinfo, proc_pid_fdinfo(5). */
+function holderOf(fd: number): string {
+  const { ino } = fstatSync(fd);
+  const holds = (pid: number): boolean =>
+    namesIn(`/proc/${pid}/fdinfo`).some((name) =>
+      new RegExp(`^lock:.* FLOCK .*:${ino} `, 'm').test(read(`/proc/${pid}/fdinfo/${name}`)),
+    );
+  const pids = allPids().filter(quietly(holds));
+  return pids.length === 0 ? 'somebody else' : pids.map((pid) => `${commandOf(pid)} (pid ${pid})`).join(', ');
+}
+
+/** `stacko new-image a` rather than `/usr/bin/node /usr/bin/stacko new-image a`. */
+function commandOf(pid: number): string {
+  const words = read(`/proc/${pid}/cmdline`).split('\0').filter(Boolean);
+  const [program = 'a process', ...args] = basename(words[0] ?? '').startsWith('node')
+    ? words.slice(1)
+    : words;
+  return [basename(program), ...args]
+    .join(' ')
+    .replace(/\p{Cc}/gu, '?')
+    .slice(0, 80);
+}
+
+/** A process that ends while it is looked at, or belongs to somebody else, holds nothing that we can name. */
+const quietly =
+  (look: (pid: number) => boolean) =>
+  (pid: number): boolean => {
+    try {
+      return look(pid);
+    } catch {
+      return false;
+    }
+  };
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,309 @@
+/** Points: which instance of which image they are, generation after generation. */
+import { existsSync, mkdirSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { Failure, quoted, UserError } from '../errors.js';
+import { readWafer, requireWafer, stackOfWafer } from '../stack/from-wafers.js';
+import { realPath } from '../stack/root-kind.js';
+import {
+  checkInstanceName,
+  checkStoreName,
+  fallbackOf,
+  instancesOf,
+  type Point,
+  parseInstanceName,
+  pointDirectory,
+  pointNames,
+  readPoint,
+  requirePoint,
+  requireSealed,
+} from '../stack/store.js';
+import { syncDirectory } from '../sys/files.js';
+import { mountsOf } from '../sys/mountinfo.js';
+import { buildBeside, createWafer } from './make-wafer.js';
+import { checkMountPoint, checkUnused, isStacked, mountAt, unmountAt } from './mount-point.js';
+import { makeGeneration, noted, replaceLink, resetData } from './store-change.js';
+import { checkFree, parentWafer, refuseUse } from './store-images.js';
+import { type Store, type StorePlaces, withStore } from './store-lock.js';
+import { mountPointOf, type WaferPlaces } from './wafers.js';
+
+/** What a switch of a point came to. */
+export interface Switched {
+  /** The instance that is current now. */
+  readonly instance: string;
+  /** False where it was so already. */
+  readonly changed: boolean;
+  /** Where it is mounted now; undefined where it was not. */
+  readonly mountedAt: string | undefined;
+}
+
+/**
+ * Makes a point with a new instance of an image as its first generation.
+ * @returns the instance
+ */
+export async function newPoint(places: StorePlaces, point: string, image: string): Promise<string> {
+  const instance = checkInstanceName(image, point);
+  return await withStore(places, async ({ wafers }) => {
+    checkFree(wafers, point);
+    const [left] = instancesOf(wafers, point);
+    if (left)
+      throw new Failure({
+        what: `${quoted(left.name)} is left of a point ${quoted(point)} that is gone`,
+        todo: `stacko delete-stackpoint ${point} removes it`,
+      });
+    requireSealed(wafers, image);
+    await noted(wafers, { change: 'new-point', point, made: instance }, () => {
+      makeInstance(wafers, instance, image);
+      buildBeside(pointDirectory(wafers, point), (beside) => makePoint(beside, instance), wafers);
+    });
+    return instance;
+  });
+}
+
+function makePoint(beside: string, instance: string): void {
+  mkdirSync(beside, { mode: 0o755 });
+  makeGeneration(join(beside, '1'), instance, undefined);
+  symlinkSync('1', join(beside, 'current'));
+  syncDirectory(beside);
+}
+
+function makeInstance(wafers: string, instance: string, image: string): void {
+  createWafer(join(wafers, instance), { parent: parentWafer(wafers, instance, image) });
+}
+
+/**
+ * Removes a point with all its instances and what was changed in them.
+ * @throws Failure where it is mounted, or an instance of it is in use
+ */
+export async function deletePoint(places: StorePlaces, point: string): Promise<void> {
+  checkStoreName(point);
+  await withStore(places, async (store) => {
+    const { wafers } = store;
+    const instances = instancesOf(wafers, point);
+    if (!existsSync(pointDirectory(wafers, point)) && instances.length === 0) requirePoint(wafers, point);
+    refuseMounted(store, point, 'umount it');
+    for (const { name } of instances) refuseUse(requireWafer(wafers, name));
+    await noted(wafers, { change: 'delete-point', point }, () => {});
+  });
+}
+
+function refuseMounted(places: WaferPlaces, point: string, todo: string): void {
+  const path = mountPointOf(places, point);
+  if (isStacked(path))
+    throw new Failure({ what: `point ${quoted(point)} is mounted at ${path}`, todo: `${todo} first` });
+}
+
+/**
+ * Makes an instance of an image for a point, and leaves the point as it is.
+ * @returns false where there is one already
+ */
+export async function newInstance(places: StorePlaces, point: string, image: string): Promise<boolean> {
+  const instance = checkInstanceName(image, point);
+  return await withStore(places, ({ wafers }) => {
+    requirePoint(wafers, point);
+    if (readWafer(wafers, instance)) return false;
+    requireSealed(wafers, image);
+    makeInstance(wafers, instance, image);
+    return true;
+  });
+}
+
+/**
+ * Removes an instance, what was changed in it, and the generations that were it; fallback then goes past them.
+ * @throws Failure for the current instance, and for one that is in use
+ */
+export async function deleteInstance(places: StorePlaces, point: string, image: string): Promise<void> {
+  const instance = checkInstanceName(image, point);
+  await withStore(places, async ({ wafers }) => {
+    const { current } = requirePoint(wafers, point);
+    const wafer = requireInstance(wafers, point, image);
+    if (current.instance === instance)
+      throw new Failure({
+        what: `${quoted(instance)} is the current instance of ${quoted(point)}`,
+        todo: `stacko cutover-stackpoint ${point} to another image first, or delete-stackpoint ${point}`,
+      });
+    refuseUse(wafer);
+    await noted(wafers, { change: 'delete-instance', instance }, () => {});
+  });
+}
+
+function requireInstance(wafers: string, point: string, image: string) {
+  const wafer = readWafer(wafers, checkInstanceName(image, point));
+  if (wafer) return wafer;
+  throw new UserError({
+    what: `point ${quoted(point)} has no instance of ${quoted(image)}`,
+    todo: `stacko new-stackpoint-instance ${point} ${image} makes one`,
+  });
+}
+
+/**
+ * Empties an instance: it is as its image again.
+ * @throws Failure for one that is in use
+ */
+export async function resetInstance(places: StorePlaces, point: string, image: string): Promise<void> {
+  const instance = checkInstanceName(image, point);
+  await withStore(places, async ({ wafers }) => {
+    requirePoint(wafers, point);
+    refuseUse(requireInstance(wafers, point, image));
+    await noted(wafers, { change: 'reset', instance }, () => resetData(wafers, instance));
+  });
+}
+
+/**
+ * Makes an instance that is there the current one of a point that is not mounted.
+ * @throws UserError where there is no such instance, Failure where the point is mounted
+ */
+export async function setInstance(places: StorePlaces, point: string, image: string): Promise<Switched> {
+  checkInstanceName(image, point);
+  return await withStore(places, async (store) => {
+    const from = requirePoint(store.wafers, point);
+    requireInstance(store.wafers, point, image);
+    refuseMounted(store, point, 'umount it, or cutover-stackpoint it, which does that,');
+    return await toImage(store, from, image);
+  });
+}
+
+/**
+ * Makes an instance of another image current, a new one if there is none yet. What is mounted is mounted anew.
+ * @throws Failure for what is in the way; the old instance is then current, and mounted if it was
+ */
+export async function cutover(places: StorePlaces, point: string, image: string): Promise<Switched> {
+  checkInstanceName(image, point);
+  return await withStore(
+    places,
+    async (store) => await toImage(store, requirePoint(store.wafers, point), image),
+  );
+}
+
+async function toImage(store: Store, point: Point, image: string): Promise<Switched> {
+  const { wafers } = store;
+  const instance = checkInstanceName(image, point.name);
+  requireSealed(wafers, image);
+  const path = mountPointOf(store, point.name);
+  if (point.current.instance === instance)
+    return { instance, changed: false, mountedAt: isStacked(path) ? path : undefined };
+  const there = readWafer(wafers, instance);
+  if (there) refuseUse(there);
+  const number = 1 + Math.max(...point.generations.map((generation) => generation.number));
+  const made = there ? undefined : instance;
+  return await noted(wafers, { change: 'generation', point: point.name, number, made }, async () => {
+    if (!there) makeInstance(wafers, instance, image);
+    const place = join(point.directory, String(number));
+    buildBeside(place, (beside) => makeGeneration(beside, instance, point.current.number), wafers);
+    return await switchTo(store, point, { number, instance });
+  });
+}
+
+/**
+ * Makes the generation before current again, with every change that it had.
+ * @throws Failure where there is none before, or for what is in the way
+ */
+export async function fallback(places: StorePlaces, point: string): Promise<Switched> {
+  checkStoreName(point);
+  return await withStore(places, async (store) => {
+    const from = requirePoint(store.wafers, point);
+    const target = fallbackOf(from);
+    if (!target)
+      throw new Failure({
+        what: `point ${quoted(point)} has nothing to fall back to: ${from.current.instance} replaced no other instance`,
+      });
+    refuseUse(requireWafer(store.wafers, target.instance));
+    return await switchTo(store, from, target);
+  });
+}
+
+/** The one place where `current` changes: unmounted before it, mounted after it, and back if that fails. */
+async function switchTo(
+  store: Store,
+  point: Point,
+  { number, instance }: { readonly number: number; readonly instance: string },
+): Promise<Switched> {
+  const link = join(point.directory, 'current');
+  const path = mountPointOf(store, point.name);
+  const mounted = await unmountAt(path);
+  replaceLink(store.wafers, link, String(number));
+  if (!mounted) return { instance, changed: true, mountedAt: undefined };
+  try {
+    await mountInstance(store, instance, path);
+  } catch (error) {
+    replaceLink(store.wafers, link, String(point.current.number));
+    await mountInstance(store, point.current.instance, path);
+    throw error;
+  }
+  return { instance, changed: true, mountedAt: path };
+}
+
+async function mountInstance(
+  { wafers, stacks, hold }: Store,
+  instance: string,
+  path: string,
+): Promise<boolean> {
+  const stack = { ...stackOfWafer(instance, { wafers }), from: 'store' as const };
+  return await mountAt({ stack, path, stacks, lock: join(wafers, instance), hold });
+}
+
+/**
+ * Mounts the current instance of a point at STACKS/POINT.
+ * @returns the mount point
+ */
+export async function mountPoint(
+  places: StorePlaces,
+  point: string,
+): Promise<{ readonly path: string; readonly mountedBefore: boolean }> {
+  checkStoreName(point);
+  return await withStore(places, async (store) => {
+    const { current } = requirePoint(store.wafers, point);
+    const path = mountPointOf(store, point);
+    if (isStacked(path)) return { path, mountedBefore: true };
+    checkMountPoint(path);
+    checkUnused(requireWafer(store.wafers, current.instance));
+    return { path, mountedBefore: !(await mountInstance(store, current.instance, path)) };
+  });
+}
+
+/**
+ * Unmounts a point.
+ * @returns false where it is not mounted
+ * @throws Failure naming who holds it
+ */
+export async function unmountPoint(places: StorePlaces, point: string): Promise<boolean> {
+  checkStoreName(point);
+  return await withStore(places, async (store) => {
+    requirePoint(store.wafers, point);
+    return await unmountAt(mountPointOf(store, point));
+  });
+}
+
+/** Is something mounted where the point is mounted? */
+export function isPointMounted(places: WaferPlaces, point: string): boolean {
+  requirePoint(places.wafers, point);
+  return isStacked(mountPointOf(places, point));
+}
+
+/** A point with what is known of its use. */
+export interface PointRow extends Point {
+  readonly image: string;
+  readonly mounted: boolean;
+  /** The image that fallback goes to. */
+  readonly fallback: string | undefined;
+  readonly path: string;
+}
+
+const imageOf = (instance: string): string => parseInstanceName(instance)?.image ?? instance;
+
+/** All points, by name. */
+export function pointRows({ wafers, stacks }: WaferPlaces): PointRow[] {
+  const mountPoints = new Set(mountsOf('self').map(({ mountPoint }) => mountPoint));
+  const real = realPath(stacks);
+  return pointNames(wafers).flatMap((name) => {
+    const point = readPoint(wafers, name);
+    if (!point) return [];
+    const before = fallbackOf(point);
+    return {
+      ...point,
+      image: imageOf(point.current.instance),
+      mounted: mountPoints.has(join(real, name)),
+      fallback: before && imageOf(before.instance),
+      path: join(stacks, name),
+    };
+  });
+}
