@@ -30,8 +30,10 @@ export interface Terminal {
   readonly fancy: boolean;
   /** Effective user id. */
   readonly uid: number;
-  /** Writes a line to stdout. */
+  /** Writes a line to stdout; one that cannot be written is dropped, and the exit status tells it where it matters. */
   print(line: string): void;
+  /** Nobody reads stdout any more: what only prints may end. */
+  outputIsLost(): boolean;
   /** Writes `COMMAND: line` to stderr. */
   warn(line: string): void;
 }

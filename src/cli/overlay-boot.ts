@@ -154,13 +154,14 @@ async function describe(
   );
   throwAll(checkPaths(config, variablesFromCommands(parsed), { logDir: settings.logDir }));
   checkLimits(conf, config.limits, cgroupMount());
+  const stack = await stackOf(config, { wafers: wafersDirectory(terminal) });
   if (action === 'check') {
     await checkCables(config);
     return describeConfig(config);
   }
   const plan = bootPlan(config, {
     rootKind: rootKind(config),
-    stack: await stackOf(config, { wafers: wafersDirectory(terminal) }),
+    stack,
     initProgram: initProgram(),
     netnsDir: NETNS_DIR,
   });

@@ -115,7 +115,7 @@ async function read(
 async function watch(show: Show, terminal: Terminal): Promise<void> {
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
-  for (let first = true; !stop.signal.aborted; first = false) {
+  for (let first = true; !stop.signal.aborted && !terminal.outputIsLost(); first = false) {
     const text = await show({ first });
     // Home, each line cleared to its end, then what is below: a clear before it would flicker.
     terminal.print(terminal.fancy ? `\u001b[H${text.replaceAll('\n', '\u001b[K\n')}\u001b[K\u001b[J` : text);

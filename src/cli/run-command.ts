@@ -10,6 +10,7 @@ declare const OVERLAY_BOOT_VERSION: string; // put in by the bundler, from packa
  * a stack trace appears only with OVERLAY_DEBUG=1, and `cause` is kept for it.
  */
 export async function runCommand(command: Command): Promise<void> {
+  process.umask(0o022); // what is made is readable by all, whatever the caller's habit
   const terminal = realTerminal(command.name);
   try {
     const args = parseCommandLine(command, process.argv.slice(2));
@@ -33,27 +34,59 @@ function report(error: unknown, terminal: Terminal): void {
   if (terminal.env.OVERLAY_DEBUG === '1') console.error(error);
 }
 
-/** Made when something is printed: it takes a while, and most of the time nothing waits for that any more. */
-function openStdout(): NodeJS.WriteStream {
-  // A reader that went away (`overlay-status | head -1`) ends the command quietly, as it does for ls.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(EXIT.ok);
-    throw error;
-  });
-  return process.stdout;
+/**
+ * stdout, made when something is printed: it takes a while, and most of the time nothing waits for that any more.
+ * What a command does never depends on it: a reader that went away (`overlay-boot … | head -1`) is no failure, and
+ * a full disk is told at the end.
+ */
+class Output {
+  readonly #warn: (line: string) => void;
+  #stdout: NodeJS.WriteStream | undefined;
+  #lost: NodeJS.ErrnoException | undefined;
+
+  constructor(warn: (line: string) => void) {
+    this.#warn = warn;
+  }
+
+  get isLost(): boolean {
+    return this.#lost !== undefined;
+  }
+
+  print(line: string): void {
+    this.#stdout ??= this.#open();
+    if (!this.#lost) this.#stdout.write(`${line}\n`);
+  }
+
+  #open(): NodeJS.WriteStream {
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+      if (!this.#lost && error.code !== 'EPIPE') this.#fail(error);
+      this.#lost ??= error;
+    });
+    return process.stdout;
+  }
+
+  #fail(error: NodeJS.ErrnoException): void {
+    this.#warn(`cannot write to stdout: ${error.code}`);
+    process.once('exit', () => {
+      if (!process.exitCode) process.exitCode = EXIT.failure;
+    });
+  }
 }
 
 function realTerminal(name: string): Terminal {
-  let stdout: NodeJS.WriteStream | undefined;
+  let stderr: NodeJS.WriteStream | undefined;
+  const warn = (line: string): void => {
+    stderr ??= process.stderr.on('error', () => {}); // nobody is left to be told
+    stderr.write(`${name}: ${line}\n`);
+  };
+  const output = new Output(warn);
   return {
     env: process.env,
     cwd: process.cwd(),
     fancy: isatty(1) && !process.env.NO_COLOR,
     uid: process.geteuid?.() ?? -1,
-    print(line) {
-      stdout ??= openStdout();
-      stdout.write(`${line}\n`);
-    },
-    warn: (line) => process.stderr.write(`${name}: ${line}\n`),
+    print: (line) => output.print(line),
+    outputIsLost: () => output.isLost,
+    warn,
   };
 }

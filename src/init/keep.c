@@ -26,6 +26,7 @@ static struct keeper {
 	char *undo;
 	size_t undo_len;
 	struct text cgroup; /* path; empty for none */
+	char *title;        /* the argument that is left for the name */
 	char name[16];
 	char partial[128]; /* a report line under way */
 	size_t partial_len;
@@ -228,6 +229,8 @@ static void undo_lock(const char *dir)
 static void take_lock(const char *dir, const char *name, const char *cgroup_mount)
 {
 	strncpy(k.name, name, sizeof k.name - 1);
+	if (strlen(k.title) >= strlen(name))
+		strcpy(k.title, name); /* for ps(1) */
 	for (int tries = 0; tries < 100; tries++) {
 		struct stat mine, there;
 		if (mkdir(dir, 0755) < 0 && errno != EEXIST)
@@ -380,6 +383,14 @@ static void obey(void)
 		room = 0;
 		break;
 	default:
+		if (s[0][0] && !k.failure_told) {
+			struct text note = {0};
+			text_str(&note, k.name);
+			text_str(&note, ": boot failed: ");
+			text_str(&note, s[0]);
+			log_note(&note);
+			k.failure_told = true;
+		}
 		end_child();
 	}
 }
@@ -501,9 +512,9 @@ static void become_daemon(void)
 	prctl(PR_SET_NAME, "overlay-keep", 0, 0, 0);
 }
 
-_Noreturn void keep(int commands, int node, uint16_t index)
+_Noreturn void keep(int commands, int node, uint16_t index, char *title)
 {
-	k.commands = commands, k.node = node, k.index = index;
+	k.commands = commands, k.node = node, k.index = index, k.title = title;
 	k.pair = k.lock = k.log = k.out = k.report = k.console = -1;
 	k.log_at_line_start = true;
 	become_daemon();

@@ -3,7 +3,7 @@
  * is what makes fifty of them cheap), hands requests on to them, and tells Node when one has ended.
  * It ends when Node closes its side; keepers that were not acknowledged take that as the end.
  *
- * usage: init launch        (the socket to Node is descriptor 3)
+ * usage: init launch BLANKS  (the socket to Node is descriptor 3; the blanks leave room for a keeper's name)
  */
 #include "wire.h"
 #include <sys/signalfd.h>
@@ -17,6 +17,7 @@ struct keeper {
 
 static struct keeper *keepers;
 static size_t n_keepers;
+static char *title; /* memory of the command line, for a keeper's name in ps(1) */
 
 static void close_others(void)
 {
@@ -54,7 +55,7 @@ static bool start_keeper(uint16_t index)
 	if (pid == 0) {
 		close_others(); /* or the others would never see their end of file */
 		close(pair[0]);
-		keep(pair[1], NODE, index);
+		keep(pair[1], NODE, index, title);
 	}
 	close(pair[1]);
 	keepers[n_keepers++] = (struct keeper){.pid = pid, .commands = pair[0]};
@@ -78,7 +79,9 @@ static void tell_ended(void)
 
 int launch_main(int argc, char **argv)
 {
-	(void)argc, (void)argv;
+	if (argc != 1)
+		return complain("usage: init launch BLANKS", NULL, 0);
+	title = argv[0];
 	char *payload = NULL;
 	size_t room = 0;
 	sigset_t mask;

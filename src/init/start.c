@@ -16,7 +16,7 @@ static _Noreturn void become_launcher(int socket)
 	dup2(socket, SOCKET);
 	close_from(SOCKET + 1);
 	/* Anew, for an empty environment: the keepers are copies of it. */
-	char *argv[] = {"overlay-boot-keeper", "launch", NULL}, *none[] = {NULL};
+	char *argv[] = {"overlay-boot-keeper", "launch", LAUNCH_TITLE, NULL}, *none[] = {NULL};
 	execve("/proc/self/exe", argv, none);
 	_exit(complain("run", "/proc/self/exe", errno));
 }

@@ -25,7 +25,7 @@ enum request {
 	REQ_LOG = 5,   /* PATH                               open the log, keeping the one before: DONE */
 	REQ_CHILD = 6, /* child operations                   run by pid 1 to be: DONE, or for `exec` READY */
 	REQ_ACK = 7,   /* "stay"|""                          ready is known: from here on the subhost lives on */
-	REQ_ABORT = 8, /* -                                  end it: ENDED */
+	REQ_ABORT = 8, /* WHY|""                             end it, WHY being the log's last line: ENDED */
 };
 
 /* Events: a keeper to Node; GONE comes from the launcher. */
@@ -49,8 +49,11 @@ bool read_frame(int fd, struct frame *head, char **payload, size_t *room);
 /* The next string of a payload, or NULL at its end. */
 const char *next_string(const char *payload, size_t len, size_t *at);
 
+#define LAUNCH_TITLE "                " /* as long as a name can be: launch's argument */
+
 /* ---- keep.c ---- */
-_Noreturn void keep(int commands, int node, uint16_t index);
+/* `title` is memory of the command line, where the subhost's name goes. */
+_Noreturn void keep(int commands, int node, uint16_t index, char *title);
 
 /* ---- host.c ---- */
 /* Opens the log in a directory that is reached without any link; the one before becomes PATH.1. */

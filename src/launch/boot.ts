@@ -18,16 +18,18 @@ import { type ChildOp, childOpStrings } from '../plan/child-ops.js';
 import { leftoverOps, undoOps } from '../plan/undo-ops.js';
 import { rootKind } from '../stack/root-kind.js';
 import type { Stack } from '../stack/stack.js';
+import { isRunning } from '../state/liveness.js';
 import { readState, stateDirectory, writePidFile, writeState } from '../state/state-file.js';
 import type { SubhostState } from '../state/subhost-state.js';
 import { isStopped } from '../sys/process-stat.js';
 import type { Booted, BootHost, BootRequest } from './boot-types.js';
 import { checkNetnsName, checkWiring, makeCables } from './cables.js';
 import { type CommandContext, checkScript, runHook, runValueCommand } from './host-commands.js';
-import { KeeperLost, type KeeperSession } from './launcher.js';
+import { type Ended, KeeperLost, type KeeperSession } from './launcher.js';
 import { applyLimits, checkLimits } from './limits.js';
 import { makeDirectories, type Prepared, prepare } from './prepare.js';
 import { stackOf } from './read-stack.js';
+import { sleep } from './sleep.js';
 import { takeLock } from './take-lock.js';
 
 type StartStage = Extract<Stage, { kind: 'start' }>;
@@ -51,8 +53,22 @@ export async function boot(host: BootHost, request: BootRequest): Promise<Booted
   // Loaded while the keeper is made and takes the lock; an error of it is for whoever needs it.
   if (prepared.config.cables.length > 0) process.nextTick(() => host.route().catch(() => undefined));
   const session = await locking;
-  if (!session) return { name: prepared.identity.name, outcome: 'running', degraded: [] };
+  if (!session) return runningAlready(host, request, prepared.identity.name);
   return new Boot(host, request, session, prepared).run();
+}
+
+/** How often is looked whether a subhost that somebody else has booted still runs; its keeper tells only its parent. */
+const END_POLL_MS = 250;
+
+function runningAlready({ settings }: BootHost, { stay }: BootRequest, name: string): Booted {
+  const ended = async (): Promise<Ended> => {
+    for (let runs = true; runs; await sleep(END_POLL_MS)) {
+      const state = readState(settings.runDir, name);
+      runs = state !== undefined && isRunning(settings.runDir, state);
+    }
+    return { kind: 'none', status: 0, left: '' };
+  };
+  return { name, outcome: 'running', degraded: [], ...(stay && { ended: ended() }) };
 }
 
 class Boot {
@@ -321,8 +337,8 @@ class Boot {
   async #undo(cause: unknown): Promise<Error> {
     // An interrupted hook fails too, but that is not the reason.
     const error = this.#session.interrupted ?? cause;
-    const left = await this.#takeBack();
     const why = error instanceof Error ? error.message : String(error);
+    const left = await this.#takeBack(why);
     const { name, conf, log } = this.#state;
     // What begins with the conf says by that whose it is.
     const lines = why.split('\n').map((line) => (line.startsWith(`${conf}:`) ? line : `${name}: ${line}`));
@@ -332,9 +348,9 @@ class Boot {
     return Object.assign(failure, { exitCode: exitCodeOf(error) });
   }
 
-  async #takeBack(): Promise<string> {
+  async #takeBack(why: string): Promise<string> {
     try {
-      return await this.#keeperTakesBack();
+      return await this.#keeperTakesBack(why);
     } catch (lost) {
       if (!(lost instanceof KeeperLost)) throw lost;
       const { clearLeftovers } = await import('./stop.js');
@@ -345,8 +361,8 @@ class Boot {
     }
   }
 
-  async #keeperTakesBack(): Promise<string> {
-    const ended = this.#session.abort();
+  async #keeperTakesBack(why: string): Promise<string> {
+    const ended = this.#session.abort(why);
     const { keeperPid } = this.#session;
     for (let stopped = 0; stopped < STOPPED_LOOKS; stopped = isStopped(keeperPid) ? stopped + 1 : 0) {
       const answer = await Promise.race([ended, delay(STOPPED_LOOK_MS, undefined, { ref: false })]);

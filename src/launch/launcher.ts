@@ -130,9 +130,12 @@ export class KeeperSession {
     return this.#interrupted;
   }
 
-  /** Asks for the end of the subhost and waits until everything is taken back. */
-  async abort(): Promise<Ended> {
-    if (!this.#interrupted && !this.#ended && !this.#lost) this.request('ABORT');
+  /**
+   * Asks for the end of the subhost and waits until everything is taken back.
+   * @param why  for the log's last line
+   */
+  async abort(why = ''): Promise<Ended> {
+    if (!this.#interrupted && !this.#ended && !this.#lost) this.request('ABORT', why);
     return this.ended();
   }
 

@@ -1,14 +1,14 @@
 /** Ends a subhost: its services in reverse order, its processes, and what is left of it on the host. */
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { Failure } from '../errors.js';
+import { closeSync, constants, existsSync, openSync, writeSync } from 'node:fs';
+import { errnoOf, Failure } from '../errors.js';
 import { stopCommand } from '../plan/start-script.js';
 import { leftoverOps, undoOps } from '../plan/undo-ops.js';
-import { currentBootId, hasPid1, isLocked } from '../state/liveness.js';
+import { currentBootId, hasPid1, isLocked, lockHolder } from '../state/liveness.js';
 import { readState, stateDirectory, writeState } from '../state/state-file.js';
 import type { ProcessId, SubhostState } from '../state/subhost-state.js';
 import { readIfExists } from '../sys/files.js';
-import { allPids, namespaceInode } from '../sys/proc.js';
+import { allPids, childrenOf, namespaceInode } from '../sys/proc.js';
 import { isStopped, ownProcess, readProcessStat } from '../sys/process-stat.js';
 import { enterArguments } from './enter.js';
 import { sleep } from './sleep.js';
@@ -43,6 +43,10 @@ export async function stop(request: StopRequest): Promise<Stopped | 'not running
   const { runDir, name, initProgram } = request;
   const stateDir = stateDirectory(runDir, name);
   const { runs, state } = await settled(request);
+  if (state === 'unreadable') {
+    await endWithoutRecord(request);
+    return 'ended';
+  }
   if (!state || !runs) {
     if (existsSync(stateDir))
       await (state ? clearLeftovers(initProgram, state, stateDir) : clearUnknown(request));
@@ -71,11 +75,12 @@ function recordStopping(state: SubhostState, { runDir, warn }: StopRequest): voi
  * What there is to stop. A lock that is held without a pid 1 belongs to a boot that has only begun, or to a keeper
  * that is taking back what a dead pid 1 leaves: both come to an end.
  */
-async function settled(request: StopRequest): Promise<{ runs: boolean; state: SubhostState | undefined }> {
+async function settled(request: StopRequest): Promise<Settled> {
   const { runDir, name } = request;
   const deadline = Date.now() + SETTLE_MS;
   for (; ; await sleep(SETTLE_POLL_MS)) {
     const state = readableState(request);
+    if (state === 'unreadable') return { runs: isLocked(runDir, name), state };
     if (state && hasPid1(state)) return { runs: true, state };
     if (!isLocked(runDir, name)) return { runs: false, state };
     const why = Date.now() > deadline ? 'does not come to an end' : keeperStopped(state);
@@ -89,13 +94,43 @@ const keeperWords = (state: SubhostState | undefined): string =>
 const keeperStopped = (state: SubhostState | undefined): string =>
   state?.keeper && isStopped(state.keeper.pid) ? 'is stopped (SIGSTOP): kill -CONT it, then stop again' : '';
 
+interface Settled {
+  readonly runs: boolean;
+  readonly state: SubhostState | 'unreadable' | undefined;
+}
+
 /** A record that cannot be understood is no reason to leave the rest. */
-function readableState({ runDir, name, warn }: StopRequest): SubhostState | undefined {
+function readableState({ runDir, name, warn }: StopRequest): Settled['state'] {
   try {
     return readState(runDir, name);
   } catch (error) {
     warn(error instanceof Error ? error.message : String(error));
-    return undefined;
+    return 'unreadable';
+  }
+}
+
+/**
+ * What there is of a subhost whose record is damaged: the keeper, found by its lock, knows what to take back, and does
+ * so when its pid 1 ends.
+ */
+async function endWithoutRecord(request: StopRequest): Promise<void> {
+  const { runDir, name } = request;
+  const stateDir = stateDirectory(runDir, name);
+  for (const deadline = Date.now() + SETTLE_MS; ; await sleep(SETTLE_POLL_MS)) {
+    const keeper = lockHolder(stateDir);
+    if (keeper === undefined) break;
+    if (Date.now() > deadline)
+      throw new Failure({ what: `${name}: its keeper, process ${keeper}, does not come to an end` });
+    for (const child of childrenOf(keeper)) killIfThere(child);
+  }
+  if (existsSync(stateDir)) await clearUnknown(request);
+}
+
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if (errnoOf(error) !== 'ESRCH') throw error;
   }
 }
 
@@ -110,7 +145,7 @@ async function stopServices(
   { initProgram, serviceTimeoutMs, warn }: StopRequest,
 ): Promise<void> {
   if (state.start.length === 0) return;
-  const { runProgram } = await import('../sys/run.js');
+  const { ProgramFailure, runProgram } = await import('../sys/run.js');
   for (const service of [...state.start].reverse()) {
     if (state.degraded.includes(service)) continue;
     const argv = [
@@ -118,13 +153,33 @@ async function stopServices(
       ...enterArguments(state, { command: stopCommand(service, state.startIsDefault) }),
     ];
     try {
-      await runProgram(argv, { timeoutMs: serviceTimeoutMs });
+      const { stdout, stderr } = await runProgram(argv, { timeoutMs: serviceTimeoutMs });
+      appendToLog(state.log, stdout, stderr);
     } catch (error) {
       const limit = error instanceof Error && error.message.includes('not done within');
-      warn(
-        `${state.name}: service ${service} ${limit ? `did not stop within ${serviceTimeoutMs / 1000} s` : 'failed to stop'}`,
-      );
+      const said = error instanceof ProgramFailure ? error.stderr.trim() : '';
+      const how = limit ? `did not stop within ${serviceTimeoutMs / 1000} s` : 'failed to stop';
+      appendToLog(state.log, said, `overlay-stop: service ${service} ${how}`);
+      warn([`${state.name}: service ${service} ${how}`, said.split('\n').at(-1)].filter(Boolean).join(': '));
     }
+  }
+}
+
+/** What a service prints while it stops is logged as what it printed before; a log that cannot be written is no failure. */
+function appendToLog(log: string, ...texts: readonly string[]): void {
+  const text = texts
+    .filter((part) => part !== '')
+    .map((part) => `${part}\n`)
+    .join('');
+  try {
+    const fd = openSync(log, constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW);
+    try {
+      writeSync(fd, text);
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    // As the keeper does: a full disk does not keep a subhost from stopping.
   }
 }
 

@@ -11,6 +11,8 @@ import { sleep } from './sleep.js';
 
 /** A held lock belongs to a boot under way, a running subhost, or one that ends just now: looked at so often. */
 const BUSY_POLL_MS = 20;
+/** One that takes longer is told of. */
+const TELL_AFTER_MS = 2_000;
 /** A pid 1 whose keeper was killed is killed by the kernel, but not within the same instant. */
 const DYING_MS = 1_000;
 
@@ -31,9 +33,7 @@ export async function takeLock(
     const session = host.launcher.open(stateDir, name, host.cgroupMount);
     const { type, strings } = await session.expect('LOCKED', 'BUSY');
     const locked = type === 'LOCKED';
-    const state = locked
-      ? await survivor(runDir, name)
-      : await settledState(runDir, name, deadline, request.signal);
+    const state = locked ? await survivor(runDir, name) : await settledState(runDir, name, deadline, request);
     if (locked && !state) {
       session.cgroup = strings[0] ?? '';
       return session;
@@ -84,10 +84,15 @@ async function settledState(
   runDir: string,
   name: string,
   deadline: number,
-  signal: AbortSignal,
+  { signal, warn }: Pick<BootRequest, 'signal' | 'warn'>,
 ): Promise<SubhostState | undefined> {
-  while (Date.now() < deadline) {
+  const told = Date.now() + TELL_AFTER_MS;
+  for (let waiting = false; Date.now() < deadline; ) {
     signal.throwIfAborted();
+    if (!waiting && Date.now() > told) {
+      waiting = true;
+      warn(`${name}: waits for another boot or stop of it`);
+    }
     const state = readState(runDir, name);
     if (state && hasPid1(state)) {
       if (state.phase === 'running' || state.phase === 'degraded') return state;

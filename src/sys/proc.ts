@@ -57,6 +57,10 @@ function parentOf(pid: number): number | undefined {
   return parent === undefined ? undefined : Number(parent);
 }
 
+/** The children of a process that has one thread; none where it is gone. Needs CONFIG_PROC_CHILDREN, proc(5). */
+export const childrenOf = (pid: number): number[] =>
+  (readIfExists(`/proc/${pid}/task/${pid}/children`) ?? '').split(' ').filter(Boolean).map(Number);
+
 /** Seconds since the host booted, proc_uptime(5). */
 export const hostUptimeSeconds = (): number => Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]);
 
