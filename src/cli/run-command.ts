@@ -16,7 +16,11 @@ export async function runCommand(command: Command): Promise<void> {
     const args = parseCommandLine(command, process.argv.slice(2));
     if (args.has('help')) terminal.print(helpText(command));
     else if (args.has('version')) terminal.print(`${command.name} ${OVERLAY_BOOT_VERSION}`);
-    else process.exitCode = await command.main(args, terminal);
+    else {
+      // What is waited for may never come, and then Node ends by itself: that is no success.
+      process.exitCode = EXIT.failure;
+      process.exitCode = await command.main(args, terminal);
+    }
   } catch (error) {
     report(error, terminal);
     process.exitCode = exitCodeOf(error);

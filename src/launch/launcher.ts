@@ -25,6 +25,7 @@ export class Launcher {
   readonly #socket: Socket;
   readonly #sessions: KeeperSession[] = [];
   readonly #reader = new FrameReader();
+  #gone: Error | undefined;
 
   /**
    * @param meantFor  OVERLAY_BOOT_LAUNCHER: the pid of the process that the launcher was started for
@@ -44,7 +45,8 @@ export class Launcher {
     const index = this.#sessions.length;
     const session = new KeeperSession((type, strings) => this.#send(encodeFrame({ index, type, strings })));
     this.#sessions.push(session);
-    session.request('OPEN', stateDir, name, cgroupMount);
+    if (this.#gone) session.lose(this.#gone);
+    else session.request('OPEN', stateDir, name, cgroupMount);
     return session;
   }
 
@@ -68,6 +70,7 @@ export class Launcher {
   }
 
   #lost(why: Error = new KeeperLost({ what: 'the init program was ended from outside' })): void {
+    this.#gone ??= why;
     for (const session of this.#sessions) session.lose(why);
   }
 }
