@@ -2,13 +2,13 @@
  * Killing at every moment: a subhost of its own, a program that sends SIGKILL at the N-th system call, and a look
  * at everything that a boot or a stop could leave, without a program started for it.
  */
-import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { type Completed, eventually, type Running, type Sandbox, useSandbox } from './namespaces.js';
 import { makeBusyboxRoot } from './subhosts.js';
+import { bootWrapped, toolFor } from './tools.js';
 
 const NAME = 'victim';
 const BASE = `/opt/subhost/${NAME}`;
@@ -65,7 +65,6 @@ export class KilledSubhost {
   /** Makes the subhost, has it write a file from inside, and remembers what the host looks like without it. */
   async prepare(): Promise<void> {
     const { sandbox } = this;
-    execFileSync('gcc', ['-O1', '-static', '-o', this.#killAt, join(__dirname, 'kill-at.c')]);
     await makeBusyboxRoot(sandbox, LOWER);
     await sandbox.sh(`mkdir -p ${BASE}/root/data ${BASE}/work ${BASE}/live`);
     await sandbox.writeFile(CONF, `BASE=.\nLOWER=${LOWER}\nCABLES= = =02:00:00:00:00:07\nSTART=/startup\n`);
@@ -82,7 +81,7 @@ export class KilledSubhost {
   }
 
   get #killAt(): string {
-    return join(this.sandbox.diskdir, 'kill-at');
+    return toolFor(this.sandbox, 'kill-at');
   }
 
   get #countFile(): string {
@@ -98,10 +97,10 @@ export class KilledSubhost {
   start(command: readonly string[], { generation, kill, of }: Victim, call: number): Running {
     const wrapper = [this.#killAt, String(generation), String(call), this.#countFile, String(kill)];
     if (of === 'command') return this.sandbox.spawn([...wrapper, ...command]);
+    if (of === 'init launch') return this.sandbox.spawn(bootWrapped(this.sandbox, wrapper, command.slice(1)));
     const preload = `--require=${join(__dirname, 'wrap-init.cjs')}`;
-    const mode = of === 'init launch' ? 'launch' : 'stop';
     return this.sandbox.spawn(command, {
-      env: { NODE_OPTIONS: preload, WRAP_INIT: JSON.stringify({ mode, wrapper }) },
+      env: { NODE_OPTIONS: preload, WRAP_INIT: JSON.stringify({ mode: 'stop', wrapper }) },
     });
   }
 

@@ -1,9 +1,9 @@
 /** DESIGN.md, invariant 1: whichever step of a boot fails, it is named in one line and everything is taken back. */
-import { join } from 'node:path';
 import { expect } from 'chai';
 import { snapshot } from '../helpers/host-snapshot.js';
-import type { Completed } from '../helpers/namespaces.js';
+import { type Completed, eventually } from '../helpers/namespaces.js';
 import { useSubhosts } from '../helpers/subhosts.js';
+import { bootWrapped } from '../helpers/tools.js';
 
 /** The step as it is named, by the system call that is made to fail and by its number in its process. */
 const STEPS: Readonly<Record<string, Readonly<Record<number, string>>>> = {
@@ -56,12 +56,7 @@ describe('a step of a boot that fails', () => {
 
   async function bootWith(injection: string): Promise<Completed> {
     const wrapper = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', `inject=${injection}`];
-    return await subhosts.boot([conf], {
-      env: {
-        NODE_OPTIONS: `--require=${join(__dirname, '..', 'helpers', 'wrap-init.cjs')}`,
-        WRAP_INIT: JSON.stringify({ mode: 'launch', wrapper }),
-      },
-    });
+    return await subhosts.sandbox.run(bootWrapped(subhosts.sandbox, wrapper, [conf]));
   }
 
   for (const [call, steps] of Object.entries(STEPS))
@@ -78,7 +73,11 @@ describe('a step of a boot that fails', () => {
         expect(/ \(log: \/var\/log\/overlay-boot\/step\.log\)\n$/.test(stderr), stderr).to.equal(
           !WITHOUT_LOG.test(step),
         );
-        expect(await snapshot(subhosts.sandbox), `${call} ${number}`).to.deep.equal(before);
+        // The program that makes it fail ends a moment after.
+        await eventually(`the host is as before: ${call} ${number}`, async () => {
+          expect(await snapshot(subhosts.sandbox)).to.deep.equal(before);
+          return true;
+        });
       }
     });
 

@@ -1,0 +1,27 @@
+/** Small C programs of the tests, and overlay-boot with one of them around its launcher. */
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { PROJECT, type Sandbox } from './namespaces.js';
+
+/** The path of the program made from NAME.c beside this file: seen in the sandbox too, and gone with it. */
+export function toolFor(sandbox: Sandbox, name: string): string {
+  const program = join(sandbox.diskdir, name);
+  if (!existsSync(program))
+    execFileSync('gcc', ['-O1', '-static', '-o', program, join(__dirname, `${name}.c`)]);
+  return program;
+}
+
+/** overlay-boot with its launcher, and what that forks, started by `wrapper`. */
+export const bootWrapped = (
+  sandbox: Sandbox,
+  wrapper: readonly string[],
+  args: readonly string[],
+): string[] => [
+  toolFor(sandbox, 'start-wrapped'),
+  join(PROJECT, 'dist/init'),
+  join(PROJECT, 'dist/cli/overlay-boot.js'),
+  String(wrapper.length),
+  ...wrapper,
+  ...args,
+];
