@@ -45,6 +45,11 @@ export const FIFTY = '50 in one call, each';
 export const KEPT_1 = 'kept by 1 idle subhost';
 export const KEPT_50 = 'kept by 50 idle subhosts, each';
 export const INIT_SIZE = 'dist/init';
+export const INSPECT = 'overlay-mstack: inspect';
+export const MOUNT = 'overlay-mstack --mount';
+export const UMOUNT = 'overlay-mstack --umount';
+export const stackOf = (layers: number): string => `wafers stack, ${layers} deep`;
+export const unstackOf = (layers: number): string => `wafers unstack, ${layers} deep`;
 
 type Reach = (of: (name: string) => number) => { limit: number; value: number; unit: string };
 
@@ -66,6 +71,10 @@ const TARGETS: readonly (readonly [string, Reach])[] = [
   [KEPT_1, atMost(KEPT_1, 150, 'KiB')],
   [KEPT_50, atMost(KEPT_50, 150, 'KiB')],
   [INIT_SIZE, atMost(INIT_SIZE, 64, 'KiB')],
+  ...[INSPECT, MOUNT, UMOUNT, stackOf(10), unstackOf(10)].map((name): readonly [string, Reach] => [
+    name,
+    times(name, 2, NODE),
+  ]),
 ];
 
 /** The targets that can be told from what was measured. */

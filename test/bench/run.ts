@@ -10,6 +10,16 @@ import { parseArgs } from 'node:util';
 import { PROJECT, Sandbox } from '../helpers/namespaces.js';
 import { CONTESTANTS, obstacleTo, prepareContestants } from './contestants.js';
 import * as named from './figures.js';
+import {
+  DEPTHS,
+  MSTACK,
+  PLAIN_MOUNT,
+  PLAIN_MOUNT_DIRECTORY,
+  prepareStacks,
+  STACK_ENVIRONMENT,
+  WHERE,
+  waferOf,
+} from './stacks.js';
 import { PATH_WITH_IFUP, prepareStopwatch, timeToEffect, timeToEnd } from './stopwatch.js';
 import { confOf, keptKiB, names, nodeProcesses, prepareSubhosts, projectCommand } from './subhosts.js';
 
@@ -104,6 +114,40 @@ const kept = (count: number): Measure => ({
   },
 });
 
+const MSTACK_OF_TEN: Measure = {
+  gives: [named.INSPECT, named.MOUNT, named.UMOUNT],
+  unit: 'ms',
+  note: 'ten layers and rw',
+  async round(sandbox) {
+    const inspect = await timeToEnd(sandbox, projectCommand('overlay-mstack', MSTACK));
+    const mount = await timeToEnd(sandbox, projectCommand('overlay-mstack', '--mount', MSTACK, WHERE));
+    const umount = await timeToEnd(sandbox, projectCommand('overlay-mstack', '--umount', WHERE));
+    return [inspect, mount, umount];
+  },
+};
+
+const PLAIN_OVERLAY: Measure = {
+  gives: ['mount and umount in a shell'],
+  unit: 'ms',
+  note: 'ten layers and an upper, by mount(8)',
+  round: async (sandbox) => [
+    await timeToEnd(sandbox, ['/bin/sh', '-c', `cd ${PLAIN_MOUNT_DIRECTORY} && ${PLAIN_MOUNT}`]),
+  ],
+};
+
+const wafers = (ancestors: number): Measure => ({
+  gives: [named.stackOf(ancestors), named.unstackOf(ancestors)],
+  unit: 'ms',
+  note: `${ancestors} lower ${ancestors === 1 ? 'layer' : 'layers'} and the wafer's own`,
+  everyNth: 2,
+  async round(sandbox) {
+    const name = waferOf(ancestors);
+    const options = { env: STACK_ENVIRONMENT };
+    const stack = await timeToEnd(sandbox, projectCommand('wafers', 'stack', name), options);
+    return [stack, await timeToEnd(sandbox, projectCommand('wafers', 'unstack', name), options)];
+  },
+});
+
 const MEASURES: readonly Measure[] = [
   NODE_ALONE,
   ONE_SUBHOST,
@@ -115,6 +159,9 @@ const MEASURES: readonly Measure[] = [
   kept(1),
   kept(10),
   kept(50),
+  MSTACK_OF_TEN,
+  PLAIN_OVERLAY,
+  ...DEPTHS.map(wafers),
 ];
 
 /** Which can be measured here; the others with the reason. */
@@ -174,6 +221,7 @@ async function inSandbox(wanted: readonly Measure[], rounds: number): Promise<na
     await prepareStopwatch(sandbox);
     await prepareSubhosts(sandbox);
     await prepareContestants(sandbox);
+    await prepareStacks(sandbox);
     return await measure(sandbox, wanted, rounds);
   } finally {
     await sandbox.close();
