@@ -11,6 +11,8 @@
 #include <sys/signalfd.h>
 
 #define HELD_MAX 8
+#define REPORTS_MAX 1000 /* whoever opens the pipe anew inside can write as many as it likes */
+#define READS_MAX 4096   /* more than what a pipe or a terminal can hold; a writer that never ends is cut there */
 
 enum stage { OPENED, WORKING, EXECUTING, READY, LIVING };
 
@@ -30,6 +32,7 @@ static struct keeper {
 	char name[16];
 	char partial[128]; /* a report line under way */
 	size_t partial_len;
+	int reports;
 } k; /* not initialized here: all of it would be in the program's file */
 
 static void tell(enum event type, const char *const *strings)
@@ -73,6 +76,15 @@ static void log_note(struct text *note)
 
 /* ---- what the subhost prints ---- */
 
+/*
+ * Root inside can open a pipe's end anew and read from it, or flush the console: what poll(2) has announced may be
+ * gone when it is read, and a keeper that waits for more would see neither the end nor overlay-boot's death.
+ */
+static void unblock(int fd)
+{
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+}
+
 /* Copies what is there; closes the descriptor at its end. */
 static void relay_output(int *fd)
 {
@@ -113,7 +125,8 @@ static void relay_report(void)
 		}
 		k.partial[k.partial_len] = '\0';
 		k.partial_len = 0;
-		report_line(k.partial);
+		if (k.reports++ < REPORTS_MAX)
+			report_line(k.partial);
 	}
 }
 
@@ -123,14 +136,23 @@ static bool readable(int fd)
 	return fd >= 0 && poll(&p, 1, 0) > 0 && p.revents & POLLIN;
 }
 
+static void drain_report(void)
+{
+	for (int reads = 0; reads < READS_MAX && readable(k.report); reads++)
+		relay_report();
+}
+
+static void drain_output(int *fd)
+{
+	for (int reads = 0; reads < READS_MAX && readable(*fd); reads++)
+		relay_output(fd);
+}
+
 static void drain(void)
 {
-	while (readable(k.report))
-		relay_report();
-	while (readable(k.out))
-		relay_output(&k.out);
-	while (readable(k.console))
-		relay_output(&k.console);
+	drain_report();
+	drain_output(&k.out);
+	drain_output(&k.console);
 }
 
 /* ---- the end ---- */
@@ -306,6 +328,7 @@ static void make_namespaces(const char *netns)
 	}
 	k.pid = pid;
 	k.pair = pair[0], k.out = out[0], k.report = report[0];
+	unblock(k.out), unblock(k.report);
 	k.stage = WORKING;
 	if (name_netns(netns, pid))
 		tell_cloned();
@@ -441,7 +464,7 @@ static void hear(void)
 	case WORD_HOLD:
 		for (int i = 0; i < n; i++) {
 			if (strcmp(s[0], "console") == 0 && k.console < 0)
-				k.console = fds[i];
+				unblock(k.console = fds[i]);
 			else if (k.n_held < HELD_MAX)
 				k.held[k.n_held++] = fds[i];
 		}
@@ -459,8 +482,10 @@ static void traced(int status)
 	if (event == PTRACE_EVENT_EXEC && ++k.execs == 2) {
 		ptrace(PTRACE_DETACH, k.pid, NULL, NULL);
 		k.stage = READY;
-		while (readable(k.report))
-			relay_report();
+		drain_report();
+		/* What comes now is of no service of the start script's. */
+		close(k.report);
+		k.report = -1;
 		tell(EV_READY, NULL);
 		return;
 	}

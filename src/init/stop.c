@@ -8,6 +8,7 @@
  * "cleared". Exit status: 0 all is gone, 1 something is left (stderr says what).
  */
 #include "wire.h"
+#include <linux/capability.h>
 #include <sys/file.h>
 #include <sys/time.h>
 
@@ -25,17 +26,21 @@ static void on_alarm(int sig)
 	(void)sig;
 }
 
-/* kill(-1) from inside the pid namespace reaches all of it but its pid 1; no process can be missed. */
+/*
+ * kill(-1) from inside the pid namespace reaches all of it but its pid 1; no process can be missed. Not waited for:
+ * root inside may stop the one that signals (SIGSTOP), and the end of pid 1 ends that too.
+ */
 static void terminate_all(int pidfd)
 {
 	pid_t pid = _Fork();
 	if (pid == 0) {
 		pid_t inner = -1;
-		/* The one that signals is visible inside: nothing of the host's is open in it. */
+		/* The one that signals is visible inside: nothing of the host's is open in it, nor is its root. */
 		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 		dup2(pidfd, 0);
 		close_from(1);
-		if (setns(0, CLONE_NEWPID) == 0 && (inner = _Fork()) == 0) {
+		if (setns(0, CLONE_NEWPID | CLONE_NEWNS) == 0 && keep_capabilities(1 << CAP_KILL) == 0 &&
+		    (inner = _Fork()) == 0) {
 			close(0);
 			kill(-1, SIGTERM);
 			_exit(0);
@@ -44,8 +49,6 @@ static void terminate_all(int pidfd)
 			waitpid(inner, NULL, 0);
 		_exit(0);
 	}
-	if (pid > 0)
-		waitpid(pid, NULL, 0);
 	sys_pidfd_send_signal(pidfd, SIGTERM); /* an init system of the subhost's own may listen to it */
 }
 

@@ -12,6 +12,7 @@
  * A thing that is gone already is success.
  */
 #include "wire.h"
+#include <dirent.h>
 #include <linux/magic.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -123,6 +124,39 @@ static void remove_link(const char *name, const char *wanted, struct text *left)
 		leave(left, "link", name, errno);
 }
 
+/* The name of a directory in `dir`; false where it has none. */
+static bool find_directory(int dir, char *name, size_t size)
+{
+	_Alignas(struct dirent) char buf[2048];
+	for (long n; (n = syscall(SYS_getdents64, dir, buf, sizeof buf)) > 0;)
+		for (long at = 0; at < n;) {
+			const struct dirent *e = (const struct dirent *)(buf + at);
+			at += e->d_reclen;
+			if (e->d_type != DT_DIR || strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+				continue;
+			strncpy(name, e->d_name, size - 1);
+			name[size - 1] = '\0';
+			return true;
+		}
+	return false;
+}
+
+/* Removes a group below `path` that has none itself: where the hierarchy is mounted inside, groups can be made. */
+static bool remove_inner_cgroup(const char *path)
+{
+	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	char name[NAME_MAX + 1];
+	int above = -1, at = open(path, flags);
+	while (at >= 0 && find_directory(at, name, sizeof name)) {
+		close(above);
+		above = at;
+		at = openat(above, name, flags);
+	}
+	bool removed = above >= 0 && unlinkat(above, name, AT_REMOVEDIR) == 0;
+	close(above), close(at);
+	return removed;
+}
+
 static void remove_cgroup(const char *path, struct text *left)
 {
 	struct text kill_file = {0};
@@ -134,13 +168,14 @@ static void remove_cgroup(const char *path, struct text *left)
 		close(fd);
 	}
 	long long end = now_ms() + 1000;
-	/* EBUSY: the last of its processes are not reaped yet */
+	/* EBUSY: the last of its processes are not reaped yet, or there is a group below */
 	while (rmdir(path) < 0 && errno != ENOENT) {
 		if (errno != EBUSY || now_ms() > end) {
 			leave(left, "control group", path, errno);
 			return;
 		}
-		poll(NULL, 0, 1);
+		if (!remove_inner_cgroup(path))
+			poll(NULL, 0, 1);
 	}
 	char parent[PATH_BYTES];
 	strncpy(parent, path, sizeof parent - 1);

@@ -305,7 +305,8 @@ class Boot {
 
   /** What is no service of START was made up inside: it shall not reach anybody's terminal. */
   #noteFailed(service: string): void {
-    if (this.#state.start.includes(service)) this.#degraded.push(service);
+    const known = this.#state.start.includes(service);
+    if (known && !this.#degraded.includes(service)) this.#degraded.push(service);
   }
 
   #acknowledge(): Booted {
