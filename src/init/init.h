@@ -102,7 +102,10 @@ int send_fds(int sock, const void *msg, size_t len, const int *fds, int n);
 ssize_t recv_fds(int sock, void *msg, size_t size, int *fds, int *n); /* *n: room in, number out; fds are O_CLOEXEC */
 
 /* ---- confine.c ---- */
-/* Drops every capability that is not in `keep` (bit n: capability n) from all five sets of this process. */
+/*
+ * Drops every capability that is not in `keep` (bit n: capability n) from all five sets of this process. Without
+ * CAP_SYS_ADMIN it may make no user namespace from then on, and use no keys.
+ */
 int keep_capabilities(uint64_t keep);
 
 /*

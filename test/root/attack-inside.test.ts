@@ -76,4 +76,36 @@ sleep 0.3
     expect(code, stderr).to.equal(0);
     expect((await subhosts.boot([conf])).code).to.equal(0);
   });
+
+  it('may make no user namespace and use no keys, by none of the ways to ask for it', async function () {
+    this.timeout(20_000);
+    const start = '#!/bin/sh\n[ "$1" = start ] || exit 0\nexec /calls >/var/calls\n';
+    const put = (name: string): void => compile('forbidden-calls.c', `${subhosts.base(name)}/root/calls`);
+    const conf = await subhosts.make('a', { START: '/start' }, { services: { start } });
+    put('a');
+    expect((await subhosts.boot([conf])).code).to.equal(0);
+    const refused = 'Operation not permitted';
+    const expected = [
+      `clone of a user namespace: ${refused}`,
+      `unshare of a user namespace: ${refused}`,
+      'clone3: Function not implemented',
+      `keyctl: ${refused}`,
+      `add_key: ${refused}`,
+      `request_key: ${refused}`,
+      'unshare of open files: allowed',
+    ];
+    const entered = await subhosts.sandbox.run(['overlay-go', 'a', '/calls']);
+    const lines = (text: string): string[] => text.trimEnd().split('\n');
+    expect(lines(entered.stdout).slice(0, expected.length)).to.deep.equal(expected);
+    for (const line of lines(entered.stdout).slice(expected.length)) expect(line).to.contain(refused);
+    const started = await eventually('the service has called', () =>
+      subhosts.file(`${subhosts.base('a')}/root/var/calls`),
+    );
+    expect(started).to.equal(entered.stdout);
+
+    // The check can fail: with all capabilities there is no filter.
+    await subhosts.up('b', { CAPS: 'all' });
+    put('b');
+    expect((await subhosts.sandbox.run(['overlay-go', 'b', '/calls'])).stdout).to.contain('keyctl: allowed');
+  });
 });
