@@ -7,7 +7,7 @@ import { dirname } from 'node:path';
 import { ErrorList, errnoOf, Failure, UserError } from '../errors.js';
 import { isWithin, overlayMistakes, type RootKind, realPath, rootKind } from '../stack/root-kind.js';
 import { type Mount, mountsOf } from '../sys/mountinfo.js';
-import { leadsInto } from './guarded-path.js';
+import { leadsInto, linkOnTheWay } from './guarded-path.js';
 import { mountIdOf, stackDepth } from './mount-facts.js';
 import type { HookSpec, SubhostConfig } from './subhost-config.js';
 import { assertTrusted } from './trust.js';
@@ -67,8 +67,10 @@ export function checkPaths(
     depthMistakes,
     ownRootMistakes,
     shareMistakes,
+    linkMistakes,
     hookMistakes,
     logMistakes,
+    confMistakes,
   ].flatMap((rule) => rule(check));
 }
 
@@ -223,6 +225,47 @@ function insideUpper({ upper, mistake }: Check, variable: string, path: string):
   return mistake(variable, `${path} is inside UPPER, which the subhost can change`, 'put it outside');
 }
 
+/** In a share the subhost could have put a link in the way of what the host opens there. */
+function linkMistakes({ config, kind, looked, mistake }: Check): Error[] {
+  const { base, live, upper, work, lower, log, stack, shares } = config;
+  const paths: [string, string][] = [
+    ['BASE', base],
+    ['LIVE', live],
+    ...(kind === 'stack' ? [] : [['UPPER', upper] as [string, string]]),
+    ...(kind === 'overlay' ? [['WORK', work] as [string, string]] : []),
+    ...(kind === 'stack' ? [] : lower.map((layer): [string, string] => ['LOWER', layer])),
+    ...(stack?.kind === 'mstack' ? [['STACK', stack.path] as [string, string]] : []),
+    ['LOG', dirname(log)],
+    ...shares.map(({ host }): [string, string] => ['SHARE', host]),
+  ];
+  const shared = new Set(shares.map(({ host }) => realPath(host)));
+  return paths.flatMap(([variable, path]) => {
+    const share = looked(variable) ? linkOnTheWay(path, shared) : undefined;
+    if (share === undefined) return [];
+    return [
+      mistake(
+        variable,
+        `${path} leads over a symbolic link in SHARE ${share}, which the subhost can change`,
+        'name what the link leads to',
+      ),
+    ];
+  });
+}
+
+/** What the subhost can change a file by; who can change it has its commands run on the host. */
+function changedBy({ config, upper }: Check, path: string): string | undefined {
+  if (upper !== undefined && leadsInto(path, upper)) return 'UPPER';
+  const share = config.shares.find(({ host }) => realPath(host) !== '/' && leadsInto(path, realPath(host)));
+  return share && `SHARE ${share.host}`;
+}
+
+function confMistakes(check: Check): Error[] {
+  const { conf } = check.config;
+  const by = changedBy(check, conf);
+  const what = `${conf}: the conf is inside ${by}, which the subhost can change`;
+  return by === undefined ? [] : [new UserError({ what, todo: 'put it outside' })];
+}
+
 function hookMistakes(check: Check): Error[] {
   const { init, premount, postmount } = check.config;
   const hooks: [string, HookSpec | undefined][] = [
@@ -237,8 +280,11 @@ function hookMistakes(check: Check): Error[] {
 }
 
 function programMistakes(check: Check, variable: string, program: string): Error[] {
-  const inside = insideUpper(check, variable, program);
-  if (inside) return [inside];
+  const by = changedBy(check, program);
+  if (by !== undefined)
+    return [
+      check.mistake(variable, `${program} is inside ${by}, which the subhost can change`, 'put it outside'),
+    ];
   const stats = statsOf(check, variable, program);
   if (stats instanceof Error) return [stats];
   if (!stats)

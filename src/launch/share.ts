@@ -2,7 +2,9 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
+import { linkOnTheWay } from '../config/guarded-path.js';
 import { Failure } from '../errors.js';
+import { realPath } from '../stack/root-kind.js';
 import { isRunning } from '../state/liveness.js';
 import { listStates, readState, stateDirectory, writeState } from '../state/state-file.js';
 import type { MountedShare, ProcessId, SubhostState } from '../state/subhost-state.js';
@@ -18,6 +20,7 @@ export type WantedShare = Omit<MountedShare, 'mountId'>;
  */
 export async function attachShare(runDir: string, name: string, wanted: WantedShare): Promise<boolean> {
   return withLockedRecord(runDir, name, async (session, state, init) => {
+    assertNotPrepared(state, wanted.host);
     const recorded = state.shares.find(({ inside }) => inside === wanted.inside);
     if (recorded && (await session.isThere(init, recorded))) {
       if (recorded.host === wanted.host && recorded.readOnly === wanted.readOnly) return false;
@@ -63,6 +66,18 @@ export async function detachShare(
     }
     forget();
   });
+}
+
+/** @throws Failure where the subhost could have put a link in the way of the host path */
+function assertNotPrepared({ name, upper, shares }: SubhostState, host: string): void {
+  const own = [upper, ...shares.filter(({ readOnly }) => !readOnly).map((share) => share.host)];
+  // The host's own root is none of them: there nothing is left to protect.
+  const directory = linkOnTheWay(host, new Set(own.filter(Boolean).map(realPath)));
+  if (directory !== undefined)
+    throw new Failure({
+      what: `${name}: ${host} leads over a symbolic link in ${directory}, which the subhost can change`,
+      todo: 'name what the link leads to',
+    });
 }
 
 const describeShare = ({ host, readOnly }: MountedShare): string =>

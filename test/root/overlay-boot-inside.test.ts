@@ -318,9 +318,9 @@ describe('overlay-boot: inside', () => {
       ],
       [
         'is a file on a directory',
-        'a.conf:/etc',
+        '/etc/hostname:/etc',
         1,
-        `overlay-boot: a: cannot share ${base}/a.conf at /etc: Is a directory: is a directory in the subhost's root (log: /var/log/overlay-boot/a.log)`,
+        `overlay-boot: a: cannot share /etc/hostname at /etc: Is a directory: is a directory in the subhost's root (log: /var/log/overlay-boot/a.log)`,
       ],
     ];
     for (const [title, SHARE, code, message] of mistakes)

@@ -22,9 +22,9 @@ function makeBase(): void {
 const removeBase = (): void => rmSync(dir, { recursive: true });
 
 /** The mistakes in a conf with these lines (a LOG among them holds), without the conf's name and with `DIR` for the directory. */
-function mistakes(lines: string, options: CheckOptions = {}): string[] {
+function mistakes(lines: string, options: CheckOptions = {}, conf = '/c'): string[] {
   const parsed = parseAssignments(`${lines}\nLOG=log/web.log`, 'web.conf');
-  const identity = { conf: '/c', name: 'web', base: dir };
+  const identity = { conf, name: 'web', base: dir };
   const config = resolveLiterals(parsed, identity, { ...DEFAULT_SETTINGS, logDir: at('logs') });
   return checkPaths(config, variablesFromCommands(parsed), { uid, ...options }).map(({ message }) =>
     message.replace(/^\/c: /, '').replaceAll(dir, 'DIR'),
@@ -111,12 +111,45 @@ describe('checkPaths', () => {
         'LOG: DIR/root/log/x is inside UPPER, which the subhost can change: put it outside',
       ],
     ],
+    [
+      'runs no hook that a share lets the subhost change',
+      'SHARE=work:/x\nPREMOUNT=work/hook',
+      ['PREMOUNT: DIR/work/hook is inside SHARE DIR/work, which the subhost can change: put it outside'],
+    ],
+    [
+      'follows no link in a share, whatever it is on the way of',
+      'SHARE=work:/x\nSHARE=work/way/x:/y\nLOG=work/way/log\nLOWER=work/way',
+      [
+        ['LOWER', 'way'],
+        ['LOG', 'way'],
+        ['SHARE', 'way/x'],
+      ].map(
+        ([variable, path]) =>
+          `${variable}: DIR/work/${path} leads over a symbolic link in SHARE DIR/work, which the subhost can change: name what the link leads to`,
+      ),
+    ],
+    ['takes a share in another one where no link is', 'SHARE=/etc:/x\nSHARE=/etc/passwd:/y', []],
   ];
   for (const [title, lines, expected] of cases)
     it(title, () => {
       if (lines.includes('root/live')) mkdirSync(at('root/live'));
+      if (lines.includes('work/way')) {
+        symlinkSync('../other', at('work/way'));
+        mkdirSync(at('other/x'));
+      }
       expect(mistakes(lines)).to.deep.equal(expected);
     });
+
+  it('wants the conf where the subhost cannot change it', () => {
+    for (const lines of ['', 'SHARE=/:/x\nUPPER=/etc', 'UPPER=/\nLOWER=/'])
+      expect(mistakes(lines).filter((line) => line.includes('the conf is'))).to.deep.equal([]);
+    expect(mistakes('', {}, at('root/web.conf'))).to.deep.equal([
+      'DIR/root/web.conf: the conf is inside UPPER, which the subhost can change: put it outside',
+    ]);
+    expect(mistakes('SHARE=other:/x', {}, at('other/web.conf'))).to.deep.equal([
+      'DIR/other/web.conf: the conf is inside SHARE DIR/other, which the subhost can change: put it outside',
+    ]);
+  });
 
   it('says once that BASE is missing', () => {
     removeBase();
