@@ -1,4 +1,5 @@
 /** The frames between overlay-boot and the init program: src/init/wire.h has the same tables, and a test compares them. */
+import { Failure } from '../errors.js';
 
 /** Requests to a keeper. */
 export const REQUEST = { OPEN: 1, CLEAR: 2, CLONE: 3, UNDO: 4, LOG: 5, CHILD: 6, ACK: 7, ABORT: 8 } as const;
@@ -27,10 +28,20 @@ export interface Frame {
 }
 
 const HEADER_BYTES = 8;
+/** FRAME_BYTES_MAX of wire.h: what the init program takes. */
+const PAYLOAD_BYTES_MAX = 1 << 20;
 
-/** A frame as it goes over the socket: length, index, type (little endian as the machine is), strings that end with NUL. */
+/**
+ * A frame as it goes over the socket: length, index, type (little endian as the machine is), strings that end with NUL.
+ * @throws Failure where it is larger than the init program takes
+ */
 export function encodeFrame({ index, type, strings }: Frame): Buffer {
   const payload = Buffer.from(strings.map((text) => `${text}\0`).join(''), 'utf8');
+  if (payload.length > PAYLOAD_BYTES_MAX)
+    throw new Failure({
+      what: `the plan is larger than ${PAYLOAD_BYTES_MAX} bytes`,
+      todo: 'name fewer shares or layers, or shorter paths',
+    });
   const frame = Buffer.allocUnsafe(HEADER_BYTES + payload.length);
   frame.writeUInt32LE(payload.length, 0);
   frame.writeUInt16LE(index, 4);

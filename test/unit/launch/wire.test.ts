@@ -24,6 +24,13 @@ describe('frames', () => {
     expect(frame.toString('hex')).to.equal('07000000' + '0201' + '0300' + '616200' + '00' + 'c3a400');
   });
 
+  it('that the init program would not take are refused in words', () => {
+    const strings = ['x'.repeat(1 << 20)];
+    expect(() => encodeFrame({ index: 0, type: 6, strings })).to.throw(
+      /^the plan is larger than 1048576 bytes/,
+    );
+  });
+
   it('come out as they went in, however the bytes are cut', () => {
     const text = fc.string({ unit: 'binary' }).map((one) => one.replaceAll('\0', '.'));
     const frames = fc.array(
