@@ -45,7 +45,7 @@ export async function stop(request: StopRequest): Promise<Stopped | 'not running
   const { runs, state } = await settled(request);
   if (state === 'unreadable') {
     await endWithoutRecord(request);
-    return 'ended';
+    return runs ? 'ended' : 'not running';
   }
   if (!state || !runs) {
     if (existsSync(stateDir))
