@@ -2,7 +2,7 @@
  * Starts overlay-boot as `init start` does, with another program around its launcher.
  *
  * usage: start-wrapped INIT SCRIPT WORDS WRAPPER... ARGUMENT...
- * WRAPPER has WORDS words; `WRAPPER... INIT launch` is the launcher, `node SCRIPT ARGUMENT...` is overlay-boot.
+ * WRAPPER has WORDS words; `WRAPPER... INIT launch BLANKS` is the launcher, `node SCRIPT ARGUMENT...` is overlay-boot.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define SOCKET 3
+#define BLANKS "                " /* where a keeper writes its subhost's name */
 
 int main(int argc, char **argv)
 {
@@ -20,7 +21,7 @@ int main(int argc, char **argv)
 	if (argc < 4 + words || words > 60 || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
 		return 3;
 	memcpy(wrapper, argv + 4, (size_t)words * sizeof *wrapper);
-	wrapper[words] = argv[1], wrapper[words + 1] = "launch";
+	wrapper[words] = argv[1], wrapper[words + 1] = "launch", wrapper[words + 2] = BLANKS;
 	pid_t launcher = fork();
 	int mine = pair[launcher == 0];
 	close(pair[launcher != 0]);
