@@ -1,6 +1,7 @@
 /** stacko: images, and points that are instances of them. */
 import { resolve } from 'node:path';
 import { EXIT, UserError } from '../errors.js';
+import { type ArchiveOptions, exportImage, imageNameOf, importImage } from '../launch/store-archives.js';
 import {
   closeImage,
   deleteImage,
@@ -29,7 +30,8 @@ import { mountPointOf, type TreeRow, waferForest } from '../launch/wafers.js';
 import { instanceName, parseInstanceName, readImage, requirePoint } from '../stack/store.js';
 import type { Arguments, Command, Terminal } from './command.js';
 import { requireRoot } from './common-arguments.js';
-import { paint, printable, textTable } from './common-table.js';
+import { ProgressLine } from './common-progress.js';
+import { paint, printable, sizeText, textTable } from './common-table.js';
 import { runCommand } from './run-command.js';
 
 /** What a verb is called with. */
@@ -94,6 +96,26 @@ const VERBS: Readonly<Record<string, Verb>> = {
     async run(call) {
       await deleteImage(call.places, word(call, 0));
       return tell(call, `image ${word(call, 0)} deleted`);
+    },
+  },
+  'import-image': {
+    takes: 'FILE [NAME [PARENT]]',
+    async run(call) {
+      const file = resolve(call.terminal.cwd, word(call, 0));
+      const name = call.words[1] || imageNameOf(file);
+      const request = { file, name, parent: call.words[2] || undefined };
+      const { members, bytes } = await shown(call, (options) => importImage(call.places, request, options));
+      return tell(call, `image ${name} imported: ${members} members, ${sizeText(bytes)}`);
+    },
+  },
+  'export-image': {
+    takes: 'NAME FILE',
+    options: ['squash'],
+    async run(call) {
+      const file = resolve(call.terminal.cwd, word(call, 1));
+      const request = { name: word(call, 0), file, squash: call.args.has('squash') };
+      const bytes = await shown(call, (options) => exportImage(call.places, request, options));
+      return tell(call, `image ${word(call, 0)} exported: ${file}, ${sizeText(bytes)}`);
     },
   },
   'list-images': { takes: '', options: ['json', 'tree'], reads: true, run: listImages },
@@ -179,6 +201,7 @@ const command: Command = {
   ),
   options: [
     { name: 'read-only', help: 'edit-image: mount it to look at it only' },
+    { name: 'squash', help: 'export-image: with all that the image lies on, as one layer' },
     { name: 'tree', help: 'list-images: show what lies upon what, with the instances' },
     { name: 'json', help: 'list-images, list-stackpoints: a list of objects' },
   ],
@@ -224,6 +247,20 @@ const wordsInstance = (call: Call): string => instanceName(word(call, 1), word(c
 
 function tell({ terminal }: Call, line: string): undefined {
   terminal.print(printable(line));
+}
+
+/** Shows how far it is, and ends it well when the caller does not want to wait. */
+async function shown<T>({ terminal }: Call, work: (options: ArchiveOptions) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const abort = (): void => controller.abort();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, abort);
+  const progress = new ProgressLine(terminal);
+  try {
+    return await work({ signal: controller.signal, onProgress: (now) => progress.show(now) });
+  } finally {
+    progress.clear();
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, abort);
+  }
 }
 
 function tellSwitched(call: Call, { instance, changed, mountedAt }: Switched): undefined {

@@ -31,15 +31,24 @@ export async function mountStack(
   { lock, devices = false, hold }: MountOptions = {},
 ): Promise<boolean> {
   const live = realpathSync(where);
+  const plan = mountPlan(stack, live, { devices });
+  const args = ['mount', live, String(plan.length), ...(lock === undefined ? [] : [lock])];
+  return (await runInit(args, { input: plan, okCodes: [0, MOUNTED_ALREADY], hold })) === 0;
+}
+
+/** What `init mount` reads: the operations that mount a stack on `live`, which has no links in it. */
+export function mountPlan(
+  stack: Stack,
+  live: string,
+  { devices = false }: Pick<MountOptions, 'devices'> = {},
+): Buffer {
   const ops: ChildOp[] = [...(devices ? [{ op: 'devices-allowed' } as const] : []), ...mountOps(stack, live)];
-  const plan = Buffer.from(
+  return Buffer.from(
     ops
       .flatMap(childOpStrings)
       .map((text) => `${text}\0`)
       .join(''),
   );
-  const args = ['mount', live, String(plan.length), ...(lock === undefined ? [] : [lock])];
-  return (await runInit(args, { input: plan, okCodes: [0, MOUNTED_ALREADY], hold })) === 0;
 }
 
 /**

@@ -93,6 +93,7 @@ export async function editImage(
     checkMountPoint(path);
     const image = requireWafer(wafers, name);
     checkUnused(image);
+    if (!readOnly) refuseExport(image);
     // Opened before it can be written to: a crash leaves an image that is open, never one that changes while sealed.
     if (!readOnly) rename(image, { from: 'sealed', to: 'open' });
     try {
@@ -181,6 +182,15 @@ export function refuseUse(wafer: Wafer): void {
     });
 }
 
+/** An export has the lock of the image's data. */
+function refuseExport({ name, directory }: Wafer): void {
+  if (isFlocked(join(directory, 'data')))
+    throw new Failure({
+      what: `image ${quoted(name)} is being exported`,
+      todo: 'try again when that is done',
+    });
+}
+
 /** @throws Failure for one that is mounted, or that something lies upon */
 export async function deleteImage(places: StorePlaces, name: string): Promise<void> {
   checkStoreName(name);
@@ -195,8 +205,7 @@ export async function deleteImage(places: StorePlaces, name: string): Promise<vo
       });
     const image = requireWafer(store.wafers, name);
     refuseUse(image);
-    if (isFlocked(image.directory))
-      throw new Failure({ what: `image ${quoted(name)} is being exported`, todo: 'wait for that' });
+    refuseExport(image);
     discard(image.directory);
   });
 }

@@ -2,7 +2,7 @@
  * The door to host programs (execa). Loaded lazily, by `await import('../sys/run.js')`: it is not on the
  * hot path of a boot. A program runs in a session of its own, so that a time limit ends its children too.
  */
-import type { Readable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { Failure } from '../errors.js';
 
 /** What a program of the host gets of our environment: nothing of the caller's. */
@@ -132,6 +132,48 @@ async function collect(stream: Readable | null, part: 'first' | 'last'): Promise
   return Buffer.concat(chunks)
     .toString('utf8')
     .replace(/\r?\n$/, '');
+}
+
+export interface StartOptions {
+  readonly stdin?: 'ignore' | 'pipe';
+  readonly stdout?: 'ignore' | 'pipe';
+  /** Ends the program. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A program that runs, with what is not its own at the other ends of its streams. */
+export interface StartedProgram {
+  readonly stdin: Writable | null;
+  readonly stdout: Readable | null;
+  /** Its end. @throws ProgramFailure */
+  readonly done: Promise<ProgramResult>;
+}
+
+/** Starts a program of the host in a clean environment, without a shell, so that streams go through it. */
+export async function startProgram(
+  argv: readonly string[],
+  { stdin = 'ignore', stdout = 'ignore', signal }: StartOptions = {},
+): Promise<StartedProgram> {
+  const { execa } = await import('execa');
+  const [file = '', ...args] = argv;
+  const child = execa(file, args, {
+    stdio: [stdin, stdout, 'pipe'],
+    buffer: false,
+    env: CLEAN_ENVIRONMENT,
+    extendEnv: false,
+    cleanup: false, // it ends with its streams; execa would end us by the signal that we take ourselves
+    reject: false,
+    ...(signal && { cancelSignal: signal }),
+  });
+  child.stdin?.on('error', () => {}); // EPIPE: it has ended, and its end says why
+  const stderr = collect(child.stderr, 'first');
+  const done = (async () => {
+    const { exitCode, signal: endedBy, code, originalMessage } = await child;
+    const outcome = { exitCode, signal: endedBy, code, originalMessage, stdout: '', stderr: await stderr };
+    return judge(argv, outcome, false, {});
+  })();
+  done.catch(() => {}); // told to whoever waits for it
+  return { stdin: child.stdin, stdout: child.stdout, done };
 }
 
 /** A session of its own is out of the terminal's reach: ^C, and a kill of ours, are handed on. */
