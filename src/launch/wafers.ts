@@ -17,6 +17,7 @@ import { readWafers, type WaferRow, waferRows } from '../stack/wafer-tree.js';
 import { mountsOf } from '../sys/mountinfo.js';
 import { clearUnfinished, createWafer, removeWafer, replaceData } from './make-wafer.js';
 import { checkMountPoint, checkUnused, isStacked, mountAt, removeIfEmpty, unmountAt } from './mount-point.js';
+import { withStore } from './store-lock.js';
 
 /** Where wafers and their mount points are; absolute paths. */
 export interface WaferPlaces {
@@ -86,7 +87,8 @@ function newWafer(
     });
   if (lstatSync(join(wafers, 'points', name), { throwIfNoEntry: false }))
     throw new UserError({ what: `${quoted(name)} is a point`, todo: 'give the wafer another name' });
-  if (lstatSync(join(wafers, name), { throwIfNoEntry: false }))
+  // A directory by now: somebody else is making it, too.
+  if (!(lstatSync(join(wafers, name), { throwIfNoEntry: false })?.isDirectory() ?? true))
     throw new Failure({
       what: `${join(wafers, name)} is no directory`,
       todo: 'a wafer is one: move it away',
@@ -99,13 +101,29 @@ function newWafer(
  * @returns the number of wafers stacked; undefined when somebody else was quicker
  */
 export async function stackWafer(places: WaferPlaces, plan: WaferPlan): Promise<number | undefined> {
+  if (plan.make !== 'nothing') return await makeAndStack(places, plan);
   clearUnfinished(places.wafers);
+  return await mountPlanned(places, plan);
+}
+
+/** What is made is made under the store's lock: its parent is then still there, and its name still free. */
+async function makeAndStack(
+  places: WaferPlaces,
+  { name, ancestors }: WaferPlan,
+): Promise<number | undefined> {
+  const made = await withStore(places, ({ wafers }) => {
+    const now = planStack(places, name, ancestors[0]?.name);
+    const [nearest] = now?.ancestors ?? [];
+    if (now?.make === 'wafer' && nearest) createWafer(join(wafers, name), { parent: nearest });
+    if (now?.make === 'data' && nearest) replaceData(join(wafers, name), nearest);
+    return now;
+  });
+  return made && (await mountPlanned(places, made));
+}
+
+async function mountPlanned(places: WaferPlaces, plan: WaferPlan): Promise<number | undefined> {
   const { path, ancestors, make } = plan;
   const lock = join(places.wafers, plan.name);
-  const [nearest] = ancestors;
-  if (make === 'wafer' && nearest && !createWafer(lock, { parent: nearest }))
-    return await stackOther(places, plan);
-  if (make === 'data' && nearest) replaceData(lock, nearest);
   try {
     const stack = stackFromWafers({ directory: lock }, ancestors);
     const mounted = await mountAt({ stack, path, stacks: places.stacks, lock });
@@ -114,12 +132,6 @@ export async function stackWafer(places: WaferPlaces, plan: WaferPlan): Promise<
     if (make === 'wafer' && !isStacked(path)) removeWafer(lock);
     throw error;
   }
-}
-
-/** Somebody else has made the wafer meanwhile: it is stacked as it is there. */
-async function stackOther(places: WaferPlaces, plan: WaferPlan): Promise<number | undefined> {
-  const now = planStack(places, plan.name, plan.ancestors[0]?.name);
-  return now && (await stackWafer(places, now));
 }
 
 /**
