@@ -11,10 +11,10 @@
  * @type {readonly Need[]}
  */
 export const needs = [
-  { find: 'gcc', package: 'gcc', purposes: ['npm', 'build'] },
+  { find: 'gcc', package: 'gcc', purposes: ['npm', 'build', 'test'] },
   { find: 'make', package: 'make', purposes: ['npm'] },
   { find: 'g++', package: 'g++', purposes: ['npm'] },
-  { find: 'python3', package: 'python3', purposes: ['npm'] },
+  { find: 'python3', package: 'python3', purposes: ['npm', 'test'] },
   { find: 'musl-gcc', package: 'musl-tools', purposes: ['build'] },
   { find: '/usr/include/linux/mount.h', package: 'linux-libc-dev', purposes: ['build'] },
   { find: 'ip', package: 'iproute2', purposes: ['run', 'test'] },
@@ -29,6 +29,10 @@ export const needs = [
   { find: 'busybox', package: 'busybox-static', purposes: ['test', 'bench'] },
   { find: 'mksquashfs', package: 'squashfs-tools', purposes: ['test'] },
   { find: 'mkfs.ext4', package: 'e2fsprogs', purposes: ['test'] },
+  { find: 'mkfs.erofs', package: 'erofs-utils', purposes: ['test'] },
+  { find: 'mkfs.xfs', package: 'xfsprogs', purposes: ['test'] },
+  { find: 'mkfs.btrfs', package: 'btrfs-progs', purposes: ['test'] },
+  { find: 'strace', package: 'strace', purposes: ['test'] },
   { find: 'mmdebstrap', package: 'mmdebstrap', purposes: ['test'] },
   { find: 'ifup', package: 'ifupdown', purposes: ['test'] },
   { find: 'ping', package: 'iputils-ping', purposes: ['test'] },
@@ -36,7 +40,7 @@ export const needs = [
   { find: 'less', package: 'less', purposes: ['test'] },
   { find: 'man', package: 'man-db', purposes: ['test'] },
   { find: 'shellcheck', package: 'shellcheck', purposes: ['test'] },
-  { find: 'systemd-nspawn', package: 'systemd-container', purposes: ['bench'] },
+  { find: 'systemd-nspawn', package: 'systemd-container', purposes: ['test', 'bench'] },
   { find: 'bwrap', package: 'bubblewrap', purposes: ['bench'] },
   { find: 'crun', package: 'crun', purposes: ['bench'] },
 ];

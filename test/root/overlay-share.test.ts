@@ -299,12 +299,14 @@ n = 0
 while True:
     for target in ("/data/real", "/../../../srv/t/outside", "/proc/1/root/srv/t/outside"):
         os.symlink(target, "/data/new"); os.rename("/data/new", "/data/flip")`;
-    const flipper = sandbox().spawn(['nsenter', '-t', `${pid}`, '-m', '-p', 'python3', '-c', script]);
+    // Without -p, which would fork: what is killed is then the flipping process itself.
+    const flipper = sandbox().spawn(['nsenter', '-t', `${pid}`, '-m', 'python3', '-c', script]);
     const before = await sandbox().sh('sort /proc/self/mountinfo');
     try {
       expect(await attackByInit(2000)).to.be.greaterThan(100);
     } finally {
       flipper.kill('SIGKILL');
+      await flipper.completed(5_000);
     }
     expect(await sandbox().sh('ls outside')).to.equal('');
     expect(await sandbox().sh('sort /proc/self/mountinfo')).to.equal(before);
