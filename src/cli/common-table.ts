@@ -44,7 +44,7 @@ export const paint = (text: string, colour: Colour | undefined): string =>
 
 /** Control characters as `\x1b`: what a subhost wrote must not steer the terminal of who reads it. */
 export const printable = (text: string): string =>
-  [...text].map((char) => (isControl(char) ? escapeOf(char) : char)).join('');
+  /\p{Cc}/u.test(text) ? [...text].map((char) => (isControl(char) ? escapeOf(char) : char)).join('') : text;
 
 const isControl = (char: string): boolean => {
   const code = char.charCodeAt(0);

@@ -240,7 +240,7 @@ export function imageRows({ wafers, stacks }: WaferPlaces): ImageRow[] {
   const real = realPath(stacks);
   return images.map((image) => ({
     ...image,
-    mounted: mountPoints.has(join(real, image.name)),
+    mounted: mountPoints.has(`${real}/${image.name}`),
     points: points.get(image.name) ?? [],
   }));
 }

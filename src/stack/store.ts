@@ -4,7 +4,7 @@
  * with a directory for each generation, in which `instance` and `replaced` are symbolic links, and with the
  * symbolic link `current`. Reading only; src/launch/store-*.ts change it.
  */
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { errnoOf, Failure, quoted, UserError } from '../errors.js';
 import {
@@ -104,16 +104,15 @@ export function readStore(wafers: string): StoreContents {
 
 /** The image of that name; undefined where there is none, or a wafer that is no image. */
 export function readImage(wafers: string, name: string): Image | undefined {
-  const directory = join(wafers, name);
-  const state = (['sealed', 'open'] as const).find((file) => isThere(join(directory, file)));
+  // Of a thousand images these three are most of the time: no path is taken apart, no Stats made.
+  const directory = `${wafers}/${name}`;
+  const state = (['sealed', 'open'] as const).find((file) => existsSync(`${directory}/${file}`));
   return state && { name, parent: readParent(directory), state };
 }
 
-const isThere = (path: string): boolean => statSync(path, { throwIfNoEntry: false }) !== undefined;
-
 function readParent(directory: string): string | undefined {
   try {
-    return readFileSync(join(directory, 'parent'), 'utf8').trim() || undefined;
+    return readFileSync(`${directory}/parent`, 'utf8').trim() || undefined;
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
     throw error;
