@@ -27,10 +27,10 @@ static void on_alarm(int sig)
 }
 
 /*
- * kill(-1) from inside the pid namespace reaches all of it but its pid 1; no process can be missed. Not waited for:
- * root inside may stop the one that signals (SIGSTOP), and the end of pid 1 ends that too.
+ * kill(-1) from inside the pid namespace reaches all of it but its pid 1; no process can be missed. Not waited for
+ * here: root inside may stop the one that signals (SIGSTOP), and the end of pid 1 ends that too. Returns our child.
  */
-static void terminate_all(int pidfd)
+static pid_t terminate_all(int pidfd)
 {
 	pid_t pid = _Fork();
 	if (pid == 0) {
@@ -50,6 +50,7 @@ static void terminate_all(int pidfd)
 		_exit(0);
 	}
 	sys_pidfd_send_signal(pidfd, SIGTERM); /* an init system of the subhost's own may listen to it */
+	return pid;
 }
 
 static bool ended_within(int pidfd, int ms)
@@ -68,11 +69,15 @@ static const char *end_pid1(struct process init, int grace_ms)
 	/* Checked with the descriptor open: from here on the pid cannot become another process's. */
 	if (pidfd < 0 || start_time_ticks(init.pid) != init.start_time)
 		return "ended";
-	terminate_all(pidfd);
-	if (ended_within(pidfd, grace_ms))
-		return "ended";
-	sys_pidfd_send_signal(pidfd, SIGKILL);
-	return ended_within(pidfd, KILL_MS) ? "killed" : NULL;
+	pid_t sender = terminate_all(pidfd);
+	const char *word = "ended";
+	if (!ended_within(pidfd, grace_ms)) {
+		sys_pidfd_send_signal(pidfd, SIGKILL);
+		word = ended_within(pidfd, KILL_MS) ? "killed" : NULL;
+	}
+	if (word && sender > 0)
+		waitpid(sender, NULL, 0); /* what it waits for has ended with the namespace */
+	return word;
 }
 
 /* ---- the lock ---- */

@@ -66,6 +66,8 @@ export class KilledSubhost {
   async prepare(): Promise<void> {
     const { sandbox } = this;
     await makeBusyboxRoot(sandbox, LOWER);
+    // Whoever is killed before the subhost's processes are asked to end costs a whole grace period.
+    await sandbox.writeFile('/etc/overlay-boot/conf.d/grace.conf', '[timeouts]\ngrace = 0.3\n');
     await sandbox.sh(`mkdir -p ${BASE}/root/data ${BASE}/work ${BASE}/live`);
     await sandbox.writeFile(CONF, `BASE=.\nLOWER=${LOWER}\nCABLES= = =02:00:00:00:00:07\nSTART=/startup\n`);
     await sandbox.writeFile(`${BASE}/root/startup`, '#!/bin/sh\nexit 0\n', 0o755);

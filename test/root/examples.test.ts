@@ -31,7 +31,9 @@ function readme(example: string, left: (line: string) => boolean = () => false):
 
 /** Runs command lines as one shell session in the checkout. @throws Error with the line that failed, and its stderr */
 async function type(sandbox: Sandbox, lines: readonly string[]): Promise<string> {
-  return await sandbox.sh(['set -x', ...lines].join('\n'), { cwd: PROJECT, timeoutMs: 120_000 });
+  // Who writes to the dummy service's pipe from inside may end with the subhost, before it can say that all went well.
+  const typed = lines.map((line) => (line.includes('dummy_service') ? `${line} || [ $? = 137 ]` : line));
+  return await sandbox.sh(['set -x', ...typed].join('\n'), { cwd: PROJECT, timeoutMs: 120_000 });
 }
 
 /**
