@@ -11,18 +11,20 @@ export const STACK_ENVIRONMENT = { WAFERS: `${HOME}/wafers`, STACKS: `${HOME}/st
 export const DEPTHS: readonly number[] = [1, 10, 100, 500];
 export const waferOf = (depth: number): string => `top${depth}`;
 
-/** What mount(8) and umount(8) do for the same ten layers, as one shell command. */
-export const PLAIN_MOUNT = `mount -t overlay overlay -o ${[
-  `lowerdir=${Array.from({ length: 10 }, (_, i) => `ten.mstack/layer@${9 - i}`).join(':')}`,
-  'upperdir=plain/data,workdir=plain/work,userxattr',
-].join(',')} where && umount where`;
-export const PLAIN_MOUNT_DIRECTORY = HOME;
+/** As far as mount(8) goes, whose options are one page of text: 400 names as short as these fill it. */
+export const PLAIN_DEPTHS: readonly number[] = [1, 10, 100, 400];
+
+/** What mount(8) and umount(8) do for as many layers and an upper, as one shell command. */
+export function plainMount(layers: number): string {
+  const lower = Array.from({ length: layers }, (_, i) => `w${layers - i}/data`).join(':');
+  return `cd ${HOME}/wafers && mount -t overlay overlay -o lowerdir=${lower},upperdir=../up,workdir=../wk ../where && umount ../where`;
+}
 
 /** Makes them: a chain of wafers w1 … w500, each the parent of the next, and one on top for each depth. */
 export async function prepareStacks(sandbox: Sandbox): Promise<void> {
   const deepest = Math.max(...DEPTHS);
   await sandbox.sh(`
-    mkdir -p ${MSTACK}/rw ${WHERE} ${HOME}/plain/data ${HOME}/plain/work ${HOME}/wafers ${HOME}/stacks
+    mkdir -p ${MSTACK}/rw ${WHERE} ${HOME}/up ${HOME}/wk ${HOME}/wafers ${HOME}/stacks
     i=0; while [ $i -lt 10 ]; do mkdir ${MSTACK}/layer@$i; echo $i >${MSTACK}/layer@$i/file$i; i=$((i + 1)); done
     cd ${HOME}/wafers
     i=1; while [ $i -le ${deepest} ]; do
