@@ -2,6 +2,9 @@
 #include "wire.h"
 #include <sys/file.h>
 
+#define MOUNTED_ALREADY 3
+#define MOUNT_POINT_GONE 4
+
 /* Puts what was assembled, whole, on a directory of the mount namespace `host`. */
 static bool attach(int host, int where, const char *path)
 {
@@ -13,6 +16,13 @@ static bool attach(int host, int where, const char *path)
 	return true;
 }
 
+/* Was the directory removed since it was opened? */
+static bool is_gone(int directory)
+{
+	struct stat st;
+	return fstat(directory, &st) == 0 && st.st_nlink == 0;
+}
+
 /*
  * Mounts a stack for the host: assembled in a mount namespace of its own, where nothing is seen of it until
  * it is whole, and where it goes away with this process if anything fails; then attached at once.
@@ -20,7 +30,8 @@ static bool attach(int host, int where, const char *path)
  * usage: init mount WHERE SIZE [LOCK] < OPERATIONS
  *
  * SIZE is that of the operations in bytes: of a plan that Node did not live to write to its end nothing is done.
- * With LOCK, a directory, only one of several at once mounts; the exit status is 3 where WHERE was one already.
+ * With LOCK, a directory, only one of several at once mounts; the exit status is 3 where WHERE was one already,
+ * and 4 where WHERE is not there: somebody else has just taken it away.
  */
 int mount_main(int argc, char **argv)
 {
@@ -42,23 +53,23 @@ int mount_main(int argc, char **argv)
 	int host = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	int where = open(argv[0], O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	if (where < 0 && errno == ENOENT)
+		return MOUNT_POINT_GONE;
 	if (host < 0 || where < 0 || mounts < 0 || sys_statx(where, 0, &at) < 0)
-		return complain("open", argv[0], errno);
+		return complain("look at", argv[0], errno);
 	if (argc == 3 && at.attributes & STATX_IS_MOUNT_ROOT)
-		return 3;
+		return MOUNTED_ALREADY;
 	if (unshare(CLONE_NEWNS) < 0 || sys_mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return complain("make a mount namespace", NULL, errno);
 	begin_operations((struct child_ends){.pair = -1, .log = -1, .report = -1, .mounts = mounts});
 	remember_places();
-	bool done = run_operations(payload, len);
-	if (done)
-		done = attach(host, where, argv[0]);
+	if (run_operations(payload, len) && attach(host, where, argv[0]))
+		return 0;
 	/* Mount points can be removed from where nothing is mounted on them: unlink(2), EBUSY. */
-	else if (setns(host, CLONE_NEWNS) < 0)
+	if (setns(host, CLONE_NEWNS) < 0)
 		return complain("leave the mount namespace", NULL, errno);
-	if (!done)
-		take_back_operations();
-	return done ? 0 : 1;
+	take_back_operations();
+	return is_gone(where) ? MOUNT_POINT_GONE : 1;
 }
 
 /*

@@ -6,10 +6,10 @@ import type { Wafer } from '../stack/from-wafers.js';
 import { realPath } from '../stack/root-kind.js';
 import type { Stack } from '../stack/stack.js';
 import { isMountPoint, type Mount, mountsOf, unescapeOctal } from '../sys/mountinfo.js';
-import { mountStack, unmountStack } from './mount-stack.js';
+import { mountStack, NoMountPoint, unmountStack } from './mount-stack.js';
 
 /** A mount point is taken away by whoever unmounts at the same time: then it is made again, this often. */
-const TRIES = 5;
+const TRIES = 50;
 
 /** Is anything mounted there? Links on the way are followed. */
 export const isStacked = (path: string): boolean => isMountPoint(realPath(path));
@@ -73,7 +73,7 @@ export interface MountRequest {
 export async function mountAt({ stack, path, stacks, lock, hold }: MountRequest): Promise<boolean> {
   const made = mkdirSync(stacks, { recursive: true, mode: 0o700 });
   try {
-    return await retried(path, () => mountStack(stack, path, { lock, devices: true, hold }));
+    return await onMountPoint(path, stacks, () => mountStack(stack, path, { lock, devices: true, hold }));
   } catch (error) {
     if (!isStacked(path)) {
       removeIfEmpty(path);
@@ -84,22 +84,25 @@ export async function mountAt({ stack, path, stacks, lock, hold }: MountRequest)
   }
 }
 
-async function retried(path: string, mount: () => Promise<boolean>): Promise<boolean> {
+async function onMountPoint(path: string, stacks: string, mount: () => Promise<boolean>): Promise<boolean> {
   for (let tries = 1; ; tries++) {
     try {
-      makeMountPoint(path);
+      makeMountPoint(path, stacks);
       return await mount();
     } catch (error) {
-      if (tries === TRIES || statSync(path, { throwIfNoEntry: false })) throw error;
+      if (tries === TRIES || !(error instanceof NoMountPoint)) throw error;
     }
   }
 }
 
-function makeMountPoint(path: string): void {
+function makeMountPoint(path: string, stacks: string): void {
   try {
+    mkdirSync(stacks, { recursive: true, mode: 0o700 });
     mkdirSync(path, { mode: 0o755 });
   } catch (error) {
-    if (errnoOf(error) !== 'EEXIST') throw error;
+    const errno = errnoOf(error);
+    if (errno === 'ENOENT') throw new NoMountPoint(path, error);
+    if (errno !== 'EEXIST') throw error;
   }
 }
 

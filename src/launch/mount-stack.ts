@@ -1,7 +1,7 @@
 /** Mounting a stack for the host: wafers, overlay-mstack, points. The init program does it in one go. */
 import { spawn } from 'node:child_process';
 import { realpathSync } from 'node:fs';
-import { Failure } from '../errors.js';
+import { errnoOf, Failure } from '../errors.js';
 import { type ChildOp, childOpStrings } from '../plan/child-ops.js';
 import { mountOps } from '../stack/mount-ops.js';
 import type { Stack } from '../stack/stack.js';
@@ -17,23 +17,45 @@ export interface MountOptions {
   readonly hold?: number | undefined;
 }
 
-/** Exit status of the init program: the place is a mount point already. src/init/child.c, mount_main() */
+/** Exit status of the init program: the place is a mount point already. src/init/mount.c */
 const MOUNTED_ALREADY = 3;
+/** Exit status of the init program: the place is not there, or was taken away meanwhile. */
+const MOUNT_POINT_GONE = 4;
+
+/** Where the stack was to be mounted there is no directory. */
+export class NoMountPoint extends Failure {
+  override readonly name = 'NoMountPoint';
+
+  constructor(where: string, cause?: unknown) {
+    super({ what: `${where}: no such directory`, cause });
+  }
+}
 
 /**
  * Mounts a stack on a directory. It appears there whole, or not at all.
  * @returns false where, with a lock, something is mounted there already
- * @throws UserError for what cannot be mounted, Failure for the step that failed; nothing is mounted then
+ * @throws UserError for what cannot be mounted, NoMountPoint, Failure for the step that failed; nothing is mounted then
  */
 export async function mountStack(
   stack: Stack,
   where: string,
   { lock, devices = false, hold }: MountOptions = {},
 ): Promise<boolean> {
-  const live = realpathSync(where);
+  const live = realMountPoint(where);
   const plan = mountPlan(stack, live, { devices });
   const args = ['mount', live, String(plan.length), ...(lock === undefined ? [] : [lock])];
-  return (await runInit(args, { input: plan, okCodes: [0, MOUNTED_ALREADY], hold })) === 0;
+  const code = await runInit(args, { input: plan, okCodes: [0, MOUNTED_ALREADY, MOUNT_POINT_GONE], hold });
+  if (code === MOUNT_POINT_GONE) throw new NoMountPoint(where);
+  return code === 0;
+}
+
+function realMountPoint(where: string): string {
+  try {
+    return realpathSync(where);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') throw new NoMountPoint(where, error);
+    throw error;
+  }
 }
 
 /** What `init mount` reads: the operations that mount a stack on `live`, which has no links in it. */

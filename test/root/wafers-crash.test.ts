@@ -116,6 +116,21 @@ describe('wafers, killed and at once', () => {
     expect([await mounts(), await sh(`ls -A ${STACKS}`)]).to.deep.equal([[], '']);
   }).timeout(120_000);
 
+  it('stack mounts also where somebody else takes the mount point away and makes it again meanwhile', async () => {
+    await sh('mkdir -p "$WAFERS/one/data"; echo base >"$WAFERS/one/parent"');
+    const flips = `while :; do rmdir ${STACKS}/one; mkdir -p ${STACKS}/one; sleep 0.003; done 2>/dev/null`;
+    const flipper = sandbox().spawn(['sh', '-c', flips]);
+    try {
+      for (let round = 0; round < 10; round++) {
+        const { code, stderr } = await run(['wafers', 'stack', 'one']);
+        expect([code, stderr]).to.deep.equal([0, '']);
+        await sh(`umount ${STACKS}/one`);
+      }
+    } finally {
+      flipper.kill('SIGKILL');
+    }
+  }).timeout(60_000);
+
   for (const alone of [true, false]) {
     const what = alone ? 'the command' : 'the command and its init program';
 
