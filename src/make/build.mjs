@@ -85,22 +85,24 @@ async function buildCommands() {
     format: 'cjs',
     minifySyntax: true,
     minifyWhitespace: true,
-    // node-pty finds its native part relative to its package.
-    external: ['node-pty'],
     plugins: [doorsStayOutside],
     // Looks through folders for the native part, which lies at one place here.
     alias: { 'node-gyp-build': './src/make/prebuilt.cjs' },
     // A function of what a module is given: bundle-stub.cjs calls it.
     banner: { js: '(function(exports,require,module,__filename,__dirname){' },
     footer: { js: '})' },
-    define: { OVERLAY_BOOT_VERSION: JSON.stringify(version) },
+    // node-pty has a terminal for each platform, and asks for the one it needs.
+    define: { OVERLAY_BOOT_VERSION: JSON.stringify(version), 'process.platform': '"linux"' },
     // A require() of the door, not an import(): that would start Node's module loader for it.
     supported: { 'dynamic-import': false },
     logLevel: 'warning',
   });
   for (const name of [...doors, ...commands]) addCodeCache(join(fresh, name));
-  // netlink looks for its native part in prebuilds/ one folder above the file that asks.
+  // netlink and node-pty look for their native parts in prebuilds/ one folder above the file that asks.
   cpSync(join(root, 'node_modules/netlink/prebuilds'), join(fresh, 'prebuilds'), { recursive: true });
+  const native = join(fresh, 'prebuilds', `linux-${process.arch}`);
+  mkdirSync(native, { recursive: true });
+  copyFileSync(join(root, 'node_modules/node-pty/build/Release/pty.node'), join(native, 'pty.node'));
 }
 
 /**
