@@ -11,26 +11,22 @@ import { readSubhostsList } from '../config/subhosts-list.js';
 import { readTrusted } from '../config/trust.js';
 import { EXIT, Failure, throwAll, UserError } from '../errors.js';
 import { boot } from '../launch/boot.js';
-import type { Booted, BootHost } from '../launch/boot-types.js';
+import type { Booted } from '../launch/boot-types.js';
 import { cgroupMount, checkWiring } from '../launch/cables.js';
 import { runValueCommand } from '../launch/host-commands.js';
 import { type Ended, Launcher } from '../launch/launcher.js';
 import { checkLimits } from '../launch/limits.js';
 import { stackOf } from '../launch/read-stack.js';
-import type { RouteSocket } from '../net/rtnetlink.js';
 import { bootPlan } from '../plan/boot-plan.js';
 import { printPlan } from '../plan/print.js';
 import { rootKind } from '../stack/root-kind.js';
-import { currentBootId } from '../state/liveness.js';
 import { makeRunDirectory } from '../state/state-file.js';
 import { closeInherited } from '../sys/inherited.js';
 import { initProgram } from '../sys/init-program.js';
-import { type Mount, mountsOf } from '../sys/mountinfo.js';
 import type { Arguments, Command, Terminal } from './command.js';
 import { binDirectory, requireRoot, secondsOption, wafersDirectory } from './common-arguments.js';
+import { bootHost, NETNS_DIR } from './common-boot.js';
 import { runCommand } from './run-command.js';
-
-const NETNS_DIR = '/run/netns';
 
 const command: Command = {
   name: 'overlay-boot',
@@ -282,33 +278,6 @@ function tell({ name, outcome, degraded }: Booted, terminal: Terminal): void {
   if (outcome === 'running') terminal.print(`${name}: already running`);
   else if (degraded.length === 0) terminal.print(`${name}: running`);
   else terminal.print(`${name}: running, degraded: ${degraded.join(', ')} failed to start`);
-}
-
-function bootHost(
-  settings: Settings,
-  launcher: Launcher,
-  terminal: Terminal,
-): BootHost & { closeRoute(): Promise<void> } {
-  let socket: Promise<RouteSocket> | undefined;
-  let mounts: readonly Mount[] | undefined;
-  const open = async (): Promise<RouteSocket> => {
-    const { RouteSocket } = await import('../net/rtnetlink.js');
-    return new RouteSocket();
-  };
-  return {
-    settings,
-    launcher,
-    initProgram: initProgram(),
-    binDir: binDirectory(),
-    bootId: currentBootId(),
-    cgroupMount: cgroupMount(),
-    netnsDir: NETNS_DIR,
-    path: terminal.env.PATH ?? '',
-    wafers: wafersDirectory(terminal),
-    mounts: () => (mounts ??= mountsOf('self')),
-    route: () => (socket ??= open()),
-    closeRoute: async () => (await socket)?.close(),
-  };
 }
 
 void runCommand(command);

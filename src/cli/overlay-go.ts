@@ -1,9 +1,9 @@
 /** overlay-go: a shell or a command inside a running subhost. */
-import { isatty } from 'node:tty';
 import { loadSettings, SETTINGS_DIRECTORY } from '../config/settings.js';
 import { EXIT, Failure, UserError } from '../errors.js';
-import { enterableSubhost, enterOnTerminal, enterPlainly, runningSubhosts } from '../launch/enter.js';
+import { enterableSubhost, runningSubhosts } from '../launch/enter.js';
 import type { Arguments, Command, Terminal } from './command.js';
+import { enter } from './common-enter.js';
 import { runCommand } from './run-command.js';
 
 const command: Command = {
@@ -31,9 +31,7 @@ const command: Command = {
       term: terminal.env.TERM,
       command: words[0] === '--' ? words.slice(1) : words,
     };
-    return isOnTerminal(request.command)
-      ? await enterOnTerminal(state, request, { input: process.stdin, output: process.stdout })
-      : await enterPlainly(state, request);
+    return await enter(state, request);
   },
 };
 
@@ -51,13 +49,6 @@ function checkUsage(args: Arguments, name: string | undefined): void {
       what: '--json is for the list of running subhosts',
       todo: 'leave out NAME or --json',
     });
-}
-
-/** A terminal has one output only: a command whose stderr goes elsewhere keeps it apart, and so has none. */
-function isOnTerminal(words: readonly string[]): boolean {
-  // Not process.stdin.isTTY: that makes the stream, and a pipe then has O_NONBLOCK set for everybody who has it.
-  const [input, output, errors] = [isatty(0), isatty(1), isatty(2)];
-  return input && output && (words.length === 0 || errors);
 }
 
 function list(runDir: string, json: boolean, terminal: Terminal): number {

@@ -1,7 +1,7 @@
 /** stacko: images, and points that are instances of them. */
 import { resolve } from 'node:path';
-import { EXIT, UserError } from '../errors.js';
-import { type ArchiveOptions, exportImage, imageNameOf, importImage } from '../launch/store-archives.js';
+import { EXIT } from '../errors.js';
+import { exportImage, imageNameOf, importImage } from '../launch/store-archives.js';
 import {
   closeImage,
   deleteImage,
@@ -29,28 +29,9 @@ import {
 import { mountPointOf, type TreeRow, waferForest } from '../launch/wafers.js';
 import { instanceName, parseInstanceName, readImage, requirePoint } from '../stack/store.js';
 import type { Arguments, Command, Terminal } from './command.js';
-import { requireRoot } from './common-arguments.js';
-import { ProgressLine } from './common-progress.js';
 import { paint, printable, sizeText, textTable } from './common-table.js';
+import { type Call, runVerb, shown, tell, type Verb, verbUsage, word } from './common-verbs.js';
 import { runCommand } from './run-command.js';
-
-/** What a verb is called with. */
-interface Call {
-  readonly places: StorePlaces;
-  readonly words: readonly string[];
-  readonly args: Arguments;
-  readonly terminal: Terminal;
-}
-
-interface Verb {
-  /** Names of its arguments; one in brackets may be left out. */
-  readonly takes: string;
-  readonly options?: readonly string[];
-  /** It changes nothing, and anyone may. */
-  readonly reads?: boolean;
-  /** Returns the exit code; 0 unless it does. */
-  run(call: Call): Promise<number | undefined> | number | undefined;
-}
 
 const cutoverVerb: Verb = {
   takes: 'POINT IMAGE',
@@ -196,9 +177,7 @@ const command: Command = {
   name: 'stacko',
   summary:
     'Keeps images of files, and points that are writable instances of them, generation after generation',
-  usage: Object.entries(VERBS).map(([name, { takes, options = [] }]) =>
-    [name, takes, ...options.map((option) => `[--${option}]`)].filter(Boolean).join(' '),
-  ),
+  usage: verbUsage(VERBS),
   options: [
     { name: 'read-only', help: 'edit-image: mount it to look at it only' },
     { name: 'squash', help: 'export-image: with all that the image lies on, as one layer' },
@@ -206,62 +185,11 @@ const command: Command = {
     { name: 'json', help: 'list-images, list-stackpoints: a list of objects' },
   ],
   async main(args, terminal) {
-    const [name, ...words] = args.positionals;
-    if (name === undefined) throw new UserError({ what: 'no command given', todo: 'see stacko --help' });
-    const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined;
-    if (!verb) throw new UserError({ what: `unknown command ${printable(name)}`, todo: 'see stacko --help' });
-    checkArguments(name, verb, words, args);
-    if (!verb.reads) requireRoot(terminal);
-    return (await verb.run({ places: placesOf(terminal), words, args, terminal })) ?? EXIT.ok;
+    return await runVerb(command, VERBS, args, terminal);
   },
 };
 
-/** Set but empty means the default. */
-const placesOf = ({ env, cwd, warn }: Terminal): StorePlaces => ({
-  wafers: resolve(cwd, env.WAFERS || '/var/lib/wafers'),
-  stacks: resolve(cwd, env.STACKS || '/var/lib/machines'),
-  onWait: (holder) => warn(`waiting for ${holder}`),
-});
-
-function checkArguments(
-  name: string,
-  { takes, options = [] }: Verb,
-  words: readonly string[],
-  args: Arguments,
-): void {
-  const names = takes.split(' ').filter(Boolean);
-  const todo = `stacko ${[name, ...names].join(' ')}`;
-  const missing = names[words.length];
-  if (missing !== undefined && !missing.startsWith('['))
-    throw new UserError({ what: `${name}: no ${missing} given`, todo });
-  if (words.length > names.length)
-    throw new UserError({ what: `${name}: too many arguments: ${printable(words.at(-1) ?? '')}`, todo });
-  const other = command.options.find((option) => args.has(option.name) && !options.includes(option.name));
-  if (other) throw new UserError({ what: `--${other.name} is not for ${name}`, todo: 'see stacko --help' });
-}
-
-/** The n-th argument of a verb; that it is there has been checked. */
-const word = ({ words }: Call, n: number): string => words[n] ?? '';
-
 const wordsInstance = (call: Call): string => instanceName(word(call, 1), word(call, 0));
-
-function tell({ terminal }: Call, line: string): undefined {
-  terminal.print(printable(line));
-}
-
-/** Shows how far it is, and ends it well when the caller does not want to wait. */
-async function shown<T>({ terminal }: Call, work: (options: ArchiveOptions) => Promise<T>): Promise<T> {
-  const controller = new AbortController();
-  const abort = (): void => controller.abort();
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, abort);
-  const progress = new ProgressLine(terminal);
-  try {
-    return await work({ signal: controller.signal, onProgress: (now) => progress.show(now) });
-  } finally {
-    progress.clear();
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, abort);
-  }
-}
 
 function tellSwitched(call: Call, { instance, changed, mountedAt }: Switched): undefined {
   const mounted = mountedAt === undefined ? '' : `, mounted at ${mountedAt}`;
