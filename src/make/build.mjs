@@ -15,8 +15,7 @@ import {
 } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { setFlagsFromString } from 'node:v8';
-import { Script } from 'node:vm';
+import { writeCodeCaches } from './code-cache.cjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const dist = join(root, 'dist');
@@ -97,29 +96,14 @@ async function buildCommands() {
     supported: { 'dynamic-import': false },
     logLevel: 'warning',
   });
-  for (const name of [...doors, ...commands]) addCodeCache(join(fresh, name));
+  for (const name of [...doors, ...commands])
+    copyFileSync(join(root, 'src/make/bundle-stub.cjs'), join(fresh, `${name}.js`));
+  writeCodeCaches(fresh);
   // netlink and node-pty look for their native parts in prebuilds/ one folder above the file that asks.
   cpSync(join(root, 'node_modules/netlink/prebuilds'), join(fresh, 'prebuilds'), { recursive: true });
   const native = join(fresh, 'prebuilds', `linux-${process.arch}`);
   mkdirSync(native, { recursive: true });
   copyFileSync(join(root, 'node_modules/node-pty/build/Release/pty.node'), join(native, 'pty.node'));
-}
-
-/**
- * Compiles a bundle for this Node, whole: without that, V8 compiles each function when it is first called, which
- * is half of the time a command takes. See bundle-stub.cjs, which runs it.
- * @param {string} path  in dist/, without `.js`
- */
-function addCodeCache(path) {
-  const file = `${path}.bundle.js`;
-  const source = readFileSync(file, 'latin1');
-  if (/[^\0-\x7f]/.test(source)) throw new Error(`${file} is not ASCII`);
-  // The flags of when the cache is made are in it, and have to be those of when it is used.
-  setFlagsFromString('--no-lazy');
-  const script = new Script(source, { filename: file });
-  setFlagsFromString('--lazy');
-  writeFileSync(`${file}.${process.version}-${process.arch}`, script.createCachedData());
-  copyFileSync(join(root, 'src/make/bundle-stub.cjs'), `${path}.js`);
 }
 
 /**
