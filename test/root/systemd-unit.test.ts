@@ -49,3 +49,44 @@ describe('the systemd unit', () => {
     expect(Number(setting('TimeoutStartSec'))).to.be.greaterThan(bootSeconds);
   });
 });
+
+describe('the systemd generator', () => {
+  const sandbox = useSandbox();
+
+  /** The units that subhosts.service wants when the list says so. */
+  async function wanted(list: string): Promise<string[]> {
+    await sandbox().writeFile('/etc/subhosts.conf', list);
+    const output = await sandbox().sh(`
+      rm -rf /srv/t/units && mkdir /srv/t/units
+      ${join(PROJECT, 'conf.d/subhosts-generator')} /srv/t/units
+      cd /srv/t/units && find . -type l -printf '%P %l\\n' | sort`);
+    return output.split('\n').filter(Boolean);
+  }
+  const wants = (name: string): string =>
+    `subhosts.service.wants/subhosts@${name}.service /usr/lib/systemd/system/subhosts@.service`;
+
+  const cases: [title: string, list: string, names: string[]][] = [
+    ['the file name without .conf', '/opt/a/web.conf\n/opt/a/mta', ['mta', 'web']],
+    ['NAME of the conf', '/opt/named.conf\n', ['other']],
+    ['the file name where NAME is a command', '/opt/command.conf\n', ['command']],
+    ['a path relative to the list', '  ../opt/named.conf \n', ['other']],
+    ['nothing of comments and blank lines', '# /opt/a/web.conf\n\n', []],
+    ['nothing of what is no name', '/opt/a/two words.conf\n/opt/a/.conf\n', []],
+    ['each once', '/opt/a/web.conf\n/opt/b/web.conf\n', ['web']],
+  ];
+  for (const [title, list, names] of cases)
+    it(`takes ${title}`, async () => {
+      await sandbox().writeFile('/opt/named.conf', 'BASE=.\n#NAME=no\nNAME= other \nNAME=second\n');
+      await sandbox().writeFile('/opt/command.conf', 'BASE=.\nNAME=!echo x\n');
+      expect(await wanted(list)).to.deep.equal(names.map(wants));
+    });
+
+  it('makes nothing where there is no list', async () => {
+    await sandbox().sh('rm -f /etc/subhosts.conf');
+    const { code, stdout, stderr } = await sandbox().run([
+      join(PROJECT, 'conf.d/subhosts-generator'),
+      '/srv/t/units',
+    ]);
+    expect({ code, stdout, stderr }).to.deep.equal({ code: 0, stdout: '', stderr: '' });
+  });
+});
