@@ -58,11 +58,9 @@ static bool fail(const char *what, const char *path, int err, const char *why)
 		complain_step(strings);
 		return false;
 	}
-	/* What the writable layer did not have before it does not have afterwards. */
-	if (c.made.work)
-		rmdir(c.made_work);
-	if (c.made.upper)
-		rmdir(c.made_upper);
+	/* What the writable layer did not have before it does not have afterwards; a `work` that was there is hold()'s. */
+	c.made.inside_work = 0;
+	take_back_writable(&c.made, c.made_upper, c.made_work);
 	send_frame(c.ends.pair, 0, WORD_FAILED, strings);
 	return false;
 }
@@ -148,6 +146,7 @@ static bool op_self(const char *const *a)
 static bool op_root(const char *const *a)
 {
 	c.root = open(a[0], O_PATH | O_DIRECTORY | O_CLOEXEC);
+	remember_copies(c.made.inside_upper - 1, c.root);
 	return c.root >= 0 || fail("open the root", a[0], errno, NULL);
 }
 
@@ -171,6 +170,16 @@ static bool op_tmpfs(const char *const *a)
 static bool op_directory(const char *const *a)
 {
 	return mkdir(a[0], 0755) == 0 || errno == EEXIST || fail("make", a[0], errno, NULL);
+}
+
+static bool op_directory_or_empty(const char *const *a)
+{
+	struct stat st;
+	if (lstat(a[0], &st) < 0)
+		return errno == ENOENT ? op_directory(a + 1) : fail("use", a[0], errno, NULL);
+	if (!S_ISDIR(st.st_mode))
+		return fail("use", a[0], ENOTDIR, "it has to be a directory of its own");
+	return symlink(a[0], a[1]) == 0 || fail("make", a[1], errno, NULL);
 }
 
 static bool op_image(const char *const *a)
@@ -373,6 +382,7 @@ static const struct operation {
 	{"stage", 1, op_tmpfs},                     /* LIVE: images are mounted below it, the root covers it */
 	{"tmpfs", 1, op_tmpfs},                     /* LIVE: a root without layers */
 	{"directory", 1, op_directory},             /* PATH */
+	{"directory-or-empty", 2, op_directory_or_empty}, /* PATH AT: a link to PATH, or an empty directory */
 	{"image", 6, op_image},                     /* IMAGE OFFSET SIZE TYPE ro|rw AT */
 	{"take", 2, op_take},                       /* SOURCE ro|rw */
 	{"put", 2, op_put},                         /* NUMBER INSIDE: attaches what was taken as the n-th */

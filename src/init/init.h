@@ -119,8 +119,10 @@ int open_place(int root, const char *path, bool directory, bool make, const char
 int open_target(int root, const char *path, bool directory, bool make, const char **why);
 /* Removes a file that open_place() made. */
 void remove_place(int root, const char *path);
-/* From now on both remember what they make, and this removes it again, the last first. */
+/* From now on both remember what they make, and take_back_places() removes it again, the last first. */
 void remember_places(void);
+/* `root` is an overlay: what it copies to `upper` for what is made in it is remembered, too. */
+void remember_copies(int upper, int root);
 void take_back_places(void);
 
 #endif

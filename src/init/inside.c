@@ -7,13 +7,20 @@
 static struct {
 	int dir;
 	bool directory;
-	char name[256];
+	char name[PATH_BYTES];
 } remembered[REMEMBERED_MAX];
 static int n_remembered = -1; /* nothing is remembered */
+static int overlay_upper = -1, overlay_root;
 
 void remember_places(void)
 {
 	n_remembered = 0;
+}
+
+void remember_copies(int upper, int root)
+{
+	overlay_upper = upper;
+	overlay_root = root;
 }
 
 static void remember(int dir, const char *name, bool directory)
@@ -22,7 +29,7 @@ static void remember(int dir, const char *name, bool directory)
 		return;
 	remembered[n_remembered].dir = fcntl(dir, F_DUPFD_CLOEXEC, 0);
 	remembered[n_remembered].directory = directory;
-	strncpy(remembered[n_remembered++].name, name, sizeof remembered->name - 1);
+	strncpy(remembered[n_remembered++].name, name, PATH_BYTES - 1);
 }
 
 void take_back_places(void)
@@ -34,9 +41,38 @@ void take_back_places(void)
 	}
 }
 
+static bool descriptor_path(int fd, char path[PATH_BYTES])
+{
+	struct text self = {0};
+	text_str(&self, "/proc/self/fd/");
+	text_num(&self, fd);
+	ssize_t n = readlink(text_end(&self), path, PATH_BYTES - 1);
+	path[n > 0 ? n : 0] = '\0';
+	return n > 0;
+}
+
+/* What is made in a directory of a lower layer has the overlay copy that directory, and those above, to the upper. */
+static void remember_copies_of(int dir)
+{
+	struct stat st;
+	char path[PATH_BYTES], root[PATH_BYTES];
+	if (n_remembered < 0 || overlay_upper < 0 || !descriptor_path(dir, path) || !descriptor_path(overlay_root, root))
+		return;
+	char *inside = path + strlen(root);
+	for (char *end = inside; *end;) {
+		end = strchrnul(end + 1, '/');
+		char saved = *end;
+		*end = '\0';
+		if (fstatat(overlay_upper, inside + 1, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+			remember(overlay_upper, inside + 1, true);
+		*end = saved;
+	}
+}
+
 /* The descriptor of `name` below `dir`, made when missing; the directory itself is known to be inside. */
 static int make_entry(int dir, const char *name, bool directory)
 {
+	remember_copies_of(dir);
 	if (directory) {
 		if (mkdirat(dir, name, 0755) == 0)
 			remember(dir, name, true);

@@ -42,6 +42,7 @@ struct made {
 	bool upper, work;
 	/* The directories that they are in, and `work`: still reached where the mounts are not seen any more. */
 	int beside_upper, beside_work, inside_work;
+	int inside_upper; /* + 1 */
 };
 
 /*

@@ -234,7 +234,7 @@ int prepare_writable(const char *upper, const char *work, int mounts, struct mad
 	*path = upper;
 	int dir = own_directory(upper, &made->upper, &made->beside_upper);
 	if (dir >= 0) {
-		close(dir);
+		made->inside_upper = dir + 1;
 		*path = work;
 		dir = own_directory(work, &made->work, &made->beside_work);
 	}

@@ -16,6 +16,7 @@ import {
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writeCodeCaches } from './code-cache.cjs';
+import { licencesOf, packagesOf } from './licences.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const dist = join(root, 'dist');
@@ -49,8 +50,16 @@ function buildInit() {
     '-fdata-sections',
   ];
   const flags = ['-std=gnu17', '-Oz', '-flto', ...warnings, '-static', '-s', ...unneeded];
-  const link = ['-Wl,--gc-sections', '-Wl,-z,norelro', '-Wl,-z,noseparate-code', '-Wl,--build-id=none'];
-  execFileSync('musl-gcc', [...flags, ...kernelHeaders, ...sources, ...link, '-o', join(fresh, 'init')], {
+  // Without the last one, data begins on a page of its own, and the file has what is left of the one before.
+  const link = [
+    '--gc-sections',
+    '-z,norelro',
+    '-z,noseparate-code',
+    '--build-id=none',
+    '-z,common-page-size=64',
+  ];
+  const linker = link.map((option) => `-Wl,${option}`);
+  execFileSync('musl-gcc', [...flags, ...kernelHeaders, ...sources, ...linker, '-o', join(fresh, 'init')], {
     stdio: 'inherit',
   });
 }
@@ -74,8 +83,9 @@ async function buildCommands() {
   const { build } = await import('esbuild').catch((cause) => {
     throw new Error('esbuild is not there: run npm ci first', { cause });
   });
-  await build({
+  const { metafile } = await build({
     absWorkingDir: root,
+    metafile: true,
     entryPoints: [...doors, ...commands].map((name) => ({ in: `src/${name}.ts`, out: `${name}.bundle` })),
     outdir: fresh,
     bundle: true,
@@ -99,6 +109,8 @@ async function buildCommands() {
   for (const name of [...doors, ...commands])
     copyFileSync(join(root, 'src/make/bundle-stub.cjs'), join(fresh, `${name}.js`));
   writeCodeCaches(fresh);
+  const packages = packagesOf(Object.keys(metafile.inputs)).map((folder) => join(root, folder));
+  writeFileSync(join(fresh, 'LICENCES'), licencesOf(packages));
   // netlink and node-pty look for their native parts in prebuilds/ one folder above the file that asks.
   cpSync(join(root, 'node_modules/netlink/prebuilds'), join(fresh, 'prebuilds'), { recursive: true });
   const native = join(fresh, 'prebuilds', `linux-${process.arch}`);

@@ -39,6 +39,7 @@ export const CHILD_OP_ARGUMENTS: Arguments = {
   lower: ['directory'],
   overlay: ['live', 'upper', 'work'],
   directory: ['path'],
+  'directory-or-empty': ['path', 'at'],
   bind: ['upper', 'live', 'mode'],
   self: ['live'],
   tmpfs: ['live'],

@@ -6,7 +6,7 @@ import type { RunTool } from './disk-image.js';
 import { chooseTree } from './gpt-choice.js';
 import type { MstackEntry, MstackType } from './mstack-entries.js';
 import { isWithin } from './root-kind.js';
-import type { Bind, Stack, Tree, Writable } from './stack.js';
+import { type Bind, type Stack, type Tree, upperTree, type Writable } from './stack.js';
 
 export interface MstackOptions {
   /** Nothing is written anywhere, and nothing made. */
@@ -92,11 +92,7 @@ export async function lowerFromMstack(
       todo: 'use the mount stack as STACK, or take its root out',
     });
   const { writable, ...stack } = await stackFromMstack(entries, { ...options, readOnly: true });
-  if (!writable) return stack;
-  const top: Tree = writable.image
-    ? { ...writable.image, inside: writable.upper }
-    : { kind: 'directory', path: writable.upper };
-  return { ...stack, layers: [...stack.layers, top] };
+  return writable ? { ...stack, layers: [...stack.layers, upperTree(writable)] } : stack;
 }
 
 function treeFinder({ architecture, loadRun }: MstackOptions): FindTree {

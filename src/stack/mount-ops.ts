@@ -3,7 +3,7 @@
  * and where the order of layers turns round. Pure.
  */
 import { UserError } from '../errors.js';
-import { type Bind, MAX_LAYERS, type Stack, type Tree, type Writable } from './stack.js';
+import { type Bind, MAX_LAYERS, type Stack, type Tree, upperTree, type Writable } from './stack.js';
 
 /** The operations that mount a stack; src/init/child.c runs them. */
 export type MountOp =
@@ -30,6 +30,8 @@ export type MountOp =
   /** UPPER '' makes it read-only. */
   | { readonly op: 'overlay'; readonly live: string; readonly upper: string; readonly work: string }
   | { readonly op: 'directory'; readonly path: string }
+  /** A place of the stage that is a link to a directory, which is no link, or where that is missing an empty directory. */
+  | { readonly op: 'directory-or-empty'; readonly path: string; readonly at: string }
   /** A bind mount as the root. */
   | { readonly op: 'bind'; readonly upper: string; readonly live: string; readonly mode: 'ro' | 'rw' }
   /** A directory as it is, with what is mounted below it. */
@@ -63,7 +65,10 @@ class Stage {
     const at = this.place();
     const [offset, size] = [String(tree.offsetBytes), String(tree.sizeBytes)];
     this.ops.push({ op: 'image', image: tree.path, offset, size, type: tree.type, mode, at });
-    return tree.inside ? `${at}/${tree.inside}` : at;
+    if (tree.inside === undefined) return at;
+    const inside = this.place();
+    this.ops.push({ op: 'directory-or-empty', path: `${at}/${tree.inside}`, at: inside });
+    return inside;
   }
 }
 
@@ -127,11 +132,11 @@ interface Body {
 }
 
 /** What layers and the writable one come to, at a place yet to be told; undefined where there are none. */
-function bodyOps(
-  { layers, writable, readOnly, xattrs }: Stack,
-  stage: Stage,
-): ((live: string) => Body) | undefined {
-  const lower = layers.map((tree) => stage.pathOf(tree));
+function bodyOps(stack: Stack, stage: Stage): ((live: string) => Body) | undefined {
+  const { layers, xattrs } = stack;
+  const writable = stack.readOnly ? undefined : stack.writable;
+  const unwritten = stack.readOnly && stack.writable ? [upperTree(stack.writable)] : [];
+  const lower = [...layers, ...unwritten].map((tree) => stage.pathOf(tree));
   const [only] = lower;
   if (!writable) {
     if (only === undefined) return undefined;
@@ -139,12 +144,7 @@ function bodyOps(
       return (live) => ({ live, mode: 'ro', ops: [{ op: 'bind', upper: only, live, mode: 'ro' }] });
     return (live) => ({ live, mode: 'ro', ops: overlayOps(lower, undefined, live, xattrs) });
   }
-  const { upper, work, make } = pathsOf(writable, stage, readOnly ? 'ro' : 'rw');
-  if (readOnly)
-    return bodyOps(
-      { from: 'conf', layers: [...lower, upper].map(asDirectory), binds: [], xattrs, readOnly },
-      stage,
-    );
+  const { upper, work, make } = pathsOf(writable, stage);
   const prepare: MountOp = make ? { op: 'writable', upper, work } : { op: 'worklock', work };
   if (only === undefined)
     return (live) => ({ live, mode: 'rw', ops: [prepare, { op: 'bind', upper, live, mode: 'rw' }] });
@@ -155,11 +155,9 @@ function bodyOps(
   });
 }
 
-const asDirectory = (path: string): Tree => ({ kind: 'directory', path });
-
-function pathsOf(writable: Writable, stage: Stage, mode: 'ro' | 'rw'): Writable {
+function pathsOf(writable: Writable, stage: Stage): Writable {
   if (!writable.image) return writable;
-  const base = stage.pathOf(writable.image, mode);
+  const base = stage.pathOf(writable.image, 'rw');
   return { upper: `${base}/${writable.upper}`, work: `${base}/${writable.work}`, make: writable.make };
 }
 

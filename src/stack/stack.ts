@@ -15,7 +15,10 @@ export interface ImageTree {
   readonly offsetBytes: number;
   /** Bytes; 0: to the image's end. */
   readonly sizeBytes: number;
-  /** Directory in it that is meant, as `usr`; the file system's root unless given. */
+  /**
+   * Directory in its root that is meant, no link; where there is none an empty one stands for it. The file system's
+   * root unless given.
+   */
   readonly inside?: string;
 }
 
@@ -63,3 +66,7 @@ export interface Stack {
 
 /** The kernel's limit of lower layers: OVL_MAX_STACK, fs/overlayfs/params.h. */
 export const MAX_LAYERS = 500;
+
+/** The upper directory of a writable layer as a layer that is only read. */
+export const upperTree = ({ image, upper }: Writable): Tree =>
+  image ? { ...image, inside: upper } : { kind: 'directory', path: upper };

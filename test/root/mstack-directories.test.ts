@@ -321,6 +321,11 @@ describe('overlay-mstack with directories', () => {
         /\/f/,
       ],
       [
+        'a place after others that were made in directories of the layer, upon an rw that was there',
+        'mkdir -p layer@1/etc layer@1/a/b/c layer@1/d/e rw/data/d rw/work bind@a-b-c-n bind@a-b-m-n bind@d-e-f bind@etc-fff-dd; ln -s a/b layer@1/l; mkdir bind@l-k; echo >layer@1/etc/fff',
+        /\/fff/,
+      ],
+      [
         'a place after another that was made in a bind',
         'mkdir -p rw/data rw/work bind@a bind@a-b-c bind@a-f-dd; echo >bind@a/f',
         /\/f/,

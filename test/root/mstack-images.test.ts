@@ -163,6 +163,34 @@ describe('overlay-mstack with disk images', () => {
     expect(await sh('md5sum x.mstack/rw.raw')).to.equal(before);
   });
 
+  for (const [title, layers, seen] of [
+    ['upon layers', 'mkdir x.mstack/layer@0; echo l >x.mstack/layer@0/l', 'l\n'],
+    ['alone', ':', ''],
+  ] as const)
+    it(`reads an rw.raw in which nothing has been written yet as an empty layer, ${title}`, async () => {
+      await sh(`truncate -s 8M x.mstack/rw.raw; mke2fs -q -t ext4 x.mstack/rw.raw; ${layers}`);
+      const before = await sh('md5sum x.mstack/rw.raw');
+      expect(await run('-m', '-r', 'x.mstack', 'w')).to.include({ code: 0, stderr: '' });
+      expect(await sh('ls w')).to.equal(seen);
+      expect((await sandbox().run(['touch', 'w/new'])).stderr).to.include('Read-only file system');
+      await run('-u', 'w');
+      expect(await sh('md5sum x.mstack/rw.raw')).to.equal(before);
+    });
+
+  it('refuses an rw.raw whose data is a link, also read-only', async () => {
+    await sh('mkdir -p img x.mstack/layer@0; ln -s /etc img/data; truncate -s 8M x.mstack/rw.raw');
+    await sh('mke2fs -q -t ext4 -d img x.mstack/rw.raw');
+    for (const mode of [['-m'], ['-m', '-r']]) {
+      const { code, stderr } = await run(...mode, 'x.mstack', 'w');
+      expect([code, stderr]).to.satisfy(([, text]: [number, string]) =>
+        /data: .*directory of its own/.test(text),
+      );
+      expect(code).to.equal(1);
+    }
+    expect(await sh('ls w')).to.equal('');
+    expect(await loops()).to.equal('');
+  });
+
   it('has a bind of an image writable, and a robind of the same kind not', async () => {
     await mounted(`for i in bind@srv robind@opt; do truncate -s 8M x.mstack/$i.raw; mke2fs -q -t ext4 -d src x.mstack/$i.raw; done
       md5sum x.mstack/robind@opt.raw >sum`);

@@ -50,6 +50,20 @@ describe('overlay-boot with a mount stack', () => {
     expect(await sh('cat x.mstack/rw/data/f x.mstack/bind@var/f')).to.equal('up\nv\n');
   });
 
+  it('has nothing in the rw of its STACK when a boot has failed that had to make data and work there', async () => {
+    await sh(
+      'mkdir x.mstack/rw; mkdir x.mstack/layer@0/file.d; echo >x.mstack/layer@0/file.d/f; mkdir shared',
+    );
+    await sandbox().writeFile(
+      '/srv/t/s.conf',
+      'BASE=.\nSTART=none\nSTACK=x.mstack\nSHARE=shared:/srv/new\nSHARE=shared:/file.d/f\n',
+    );
+    const { code, stderr } = await boot();
+    expect([code, stderr]).to.satisfy(([, text]: [number, string]) => /shared at \/file\.d\/f/.test(text));
+    expect(code).to.equal(1);
+    expect(await sh('ls -A x.mstack/rw')).to.equal('');
+  });
+
   const refusals: readonly [title: string, script: string, conf: string, message: RegExp][] = [
     [
       'a root in LOWER',
