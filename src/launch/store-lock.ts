@@ -42,7 +42,14 @@ export async function withStore<T>(
   mkdirSync(wafers, { recursive: true, mode: 0o700 });
   const hold = openSync(wafers, 'r');
   try {
-    await takeLock(hold, places);
+    await lockAlone(hold, {
+      onWait: places.onWait,
+      busy: (holder) =>
+        new Failure({
+          what: `the store ${wafers} is being changed by ${holder}`,
+          todo: 'try again when that is done',
+        }),
+    });
     clearUnfinished(wafers);
     finishChange(wafers);
     return await change({ wafers, stacks, hold });
@@ -52,16 +59,25 @@ export async function withStore<T>(
   }
 }
 
-async function takeLock(hold: number, { wafers, onWait }: StorePlaces): Promise<void> {
+/** For a lock that somebody else has. */
+interface Waiting {
+  /** Called with who holds it, before it is waited for. */
+  readonly onWait: StorePlaces['onWait'];
+  /** The error where it is not let go of in time. */
+  readonly busy: (holder: string) => Error;
+}
+
+/**
+ * Takes the lock of a file or directory, for as long as its descriptor is open.
+ * @throws what `busy` returns when it was waited for in vain
+ */
+export async function lockAlone(hold: number, { onWait, busy }: Waiting): Promise<void> {
   const options = { hold, okCodes: [0, HELD, GIVEN_UP] };
   if ((await runInit(['lock', 'exclusive'], options)) !== HELD) return;
   onWait?.(holderOf(hold));
   const timeoutMs = WAIT_MS;
   if ((await runInit(['lock', 'exclusive', 'wait'], { ...options, timeoutMs })) === 0) return;
-  throw new Failure({
-    what: `the store ${wafers} is being changed by ${holderOf(hold)}`,
-    todo: 'try again when that is done',
-  });
+  throw busy(holderOf(hold));
 }
 
 /** The process whose open file has the lock: it is told in its fdinfo, proc_pid_fdinfo(5). */
@@ -81,7 +97,7 @@ function commandOf(pid: number): string {
   const [program = 'a process', ...args] = basename(words[0] ?? '').startsWith('node')
     ? words.slice(1)
     : words;
-  return [basename(program), ...args]
+  return [basename(program, '.js'), ...args]
     .join(' ')
     .replace(/\p{Cc}/gu, '?')
     .slice(0, 80);

@@ -211,6 +211,22 @@ export async function fallback(places: StorePlaces, point: string): Promise<Swit
   });
 }
 
+/**
+ * Makes a generation that is there the current one again: that by which a switch is taken back.
+ * @throws Failure for what is in the way
+ */
+export async function setGeneration(places: StorePlaces, point: string, number: number): Promise<Switched> {
+  return await withStore(places, async (store) => {
+    const from = requirePoint(store.wafers, point);
+    const target = from.generations.find((generation) => generation.number === number);
+    if (!target) throw new Failure({ what: `point ${quoted(point)} has no generation ${number}` });
+    if (target.number === from.current.number)
+      return { instance: target.instance, changed: false, mountedAt: undefined };
+    refuseUse(requireWafer(store.wafers, target.instance));
+    return await switchTo(store, from, target);
+  });
+}
+
 /** The one place where `current` changes: unmounted before it, mounted after it, and back if that fails. */
 async function switchTo(
   store: Store,
