@@ -13,6 +13,8 @@ export interface Settings {
   readonly logDir: string;
   /** The list of the confs that start with the host. */
   readonly subhosts: string;
+  /** Directory of the confs of boxes. */
+  readonly boxes: string;
   /** For a boot in all; 0 is no limit. */
   readonly bootTimeoutMs: number;
   /** For stopping one service; 0 is no limit. */
@@ -27,6 +29,7 @@ export const DEFAULT_SETTINGS: Settings = {
   runDir: '/run/overlay-boot',
   logDir: '/var/log/overlay-boot',
   subhosts: '/etc/subhosts.conf',
+  boxes: '/etc/overlay-boot/boxes',
   bootTimeoutMs: 120_000,
   serviceTimeoutMs: 30_000,
   graceMs: 5_000,
@@ -44,6 +47,7 @@ const SECTIONS: Readonly<
       run: pathReader((runDir) => ({ runDir })),
       log: pathReader((logDir) => ({ logDir })),
       subhosts: pathReader((subhosts) => ({ subhosts })),
+      boxes: pathReader((boxes) => ({ boxes })),
     },
   },
   timeouts: {

@@ -30,13 +30,32 @@ export const isFlocked = (path: string): boolean => lockHolder(path) !== undefin
 
 /** The pid of the process that has taken the flock(2) of a file or directory, proc_locks(5). */
 export function lockHolder(path: string): number | undefined {
+  const place = lockPlace(path);
+  return place === undefined ? undefined : flocks().get(place);
+}
+
+/** Those of some files and directories whose lock is held by anyone, by one look. */
+export function flockedOf(paths: readonly string[]): string[] {
+  if (paths.length === 0) return [];
+  const held = flocks();
+  return paths.filter((path) => held.has(lockPlace(path) ?? ''));
+}
+
+/** As proc_locks(5) names a file or directory; undefined where there is none. */
+function lockPlace(path: string): string | undefined {
   const stat = statSync(path, { throwIfNoEntry: false });
-  const locks = stat && readIfExists('/proc/locks');
-  if (!stat || !locks) return undefined;
-  const wanted = `${lockDevice(stat.dev)}:${stat.ino}`;
-  const fields = locks.split('\n').map((line) => line.trim().split(/\s+/));
-  const found = fields.find(([, type, , , , place]) => type === 'FLOCK' && place === wanted);
-  return found && Number(found[4]);
+  return stat && `${lockDevice(stat.dev)}:${stat.ino}`;
+}
+
+/** Each place that is locked by flock(2), and by whom. */
+function flocks(): Map<string, number> {
+  const lines = (readIfExists('/proc/locks') ?? '').split('\n').map((line) => line.trim().split(/\s+/));
+  // Of several that share a lock the first; one that waits for it has `->` in the second field.
+  return new Map(
+    lines
+      .reverse()
+      .flatMap(([, type, , , pid, place = '']) => (type === 'FLOCK' ? [[place, Number(pid)]] : [])),
+  );
 }
 
 /** MAJOR:MINOR in hexadecimal as proc_locks(5) writes it; st_dev is in glibc's makedev(3) encoding. */
