@@ -83,7 +83,6 @@ export function makeWaferFrame(place: string, { parent, image }: NewWafer): void
   if (image) writeFileAtomic(join(place, 'sealed'), '');
   if (!parent) return;
   writeFileAtomic(join(place, 'parent'), `${parent.name}\n`);
-  chmodSync(join(place, 'parent'), 0o644);
 }
 
 /** Makes the `data` that a wafer has lost, as a new wafer's. */
@@ -164,10 +163,10 @@ function makeMachineId(data: string, parentData: string, { uid, gid }: Pick<Stat
       const way = etc.slice(0, i + 1);
       ownDirectory(join(data, ...way), statSync(join(parentData, ...way)));
     });
-    const file = join(data, ...etc, 'machine-id');
-    writeFileAtomic(file, newMachineId());
-    chownSync(file, uid, gid);
-    chmodSync(file, 0o644);
+    writeFileAtomic(join(data, ...etc, 'machine-id'), newMachineId(), { owner: { uid, gid } });
+    etc.forEach((_, i) => {
+      syncDirectory(join(data, ...etc.slice(0, i)));
+    });
   }
 }
 

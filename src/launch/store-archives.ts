@@ -23,7 +23,7 @@ import { errnoOf, Failure, UserError } from '../errors.js';
 import { requireWafer, stackFromWafers, traceAncestry } from '../stack/from-wafers.js';
 import { checkStoreName, requireSealed } from '../stack/store.js';
 import { TarCheck } from '../stack/tar-check.js';
-import { syncDirectory } from '../sys/files.js';
+import { makeDirectory, syncDirectory } from '../sys/files.js';
 import { initProgram } from '../sys/init-program.js';
 import type { StartedProgram } from '../sys/run.js';
 import { makeWaferFrame, unfinishedPath } from './make-wafer.js';
@@ -86,7 +86,7 @@ export async function importImage(
   // Not the place of what the store's lock may let this process finish for another.
   const beside = `${unfinishedPath(wafers)}:0`;
   try {
-    mkdirSync(wafers, { recursive: true, mode: 0o700 });
+    makeDirectory(wafers, 0o700);
     makeWaferFrame(beside, { parent: parentWafer(wafers, name, parent), image: true });
     const data = join(beside, 'data');
     mkdirSync(data);

@@ -16,7 +16,7 @@ import {
   pointDirectory,
   readPoint,
 } from '../stack/store.js';
-import { readIfExists, syncDirectory, writeFileAtomic } from '../sys/files.js';
+import { makeDirectory, readIfExists, syncDirectory, writeFileAtomic } from '../sys/files.js';
 import { buildBeside, discard, replaceData } from './make-wafer.js';
 
 /** What is under way. `made`: an instance that was not there before. */
@@ -36,7 +36,7 @@ const notePath = (wafers: string): string => join(wafers, POINTS, '.change');
 
 /** Does what is noted first; what fails is brought to the old state or the new one at once. */
 export async function noted<T>(wafers: string, change: Change, act: () => Promise<T> | T): Promise<T> {
-  mkdirSync(join(wafers, POINTS), { recursive: true, mode: 0o755 });
+  makeDirectory(join(wafers, POINTS), 0o755);
   writeFileAtomic(notePath(wafers), `${JSON.stringify(change)}\n`);
   try {
     return await act();

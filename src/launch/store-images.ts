@@ -24,7 +24,7 @@ import {
 import { isFlocked } from '../state/liveness.js';
 import { syncDirectory } from '../sys/files.js';
 import { mountsOf } from '../sys/mountinfo.js';
-import { createWafer, discard } from './make-wafer.js';
+import { buildBeside, createWafer, discard } from './make-wafer.js';
 import { checkMountPoint, checkUnused, isStacked, mountAt, removeIfEmpty, unmountAt } from './mount-point.js';
 import { type Store, type StorePlaces, withStore } from './store-lock.js';
 import { mountPointOf, type WaferPlaces } from './wafers.js';
@@ -157,8 +157,8 @@ export async function closeImage(
     if (state === 'sealed') return { state, unmounted };
     refuseUse(image);
     await flush(join(image.directory, 'data'));
-    if (state === undefined) writeFileSync(join(image.directory, 'open'), '');
-    rename(image, { from: 'open', to: 'sealed' });
+    if (state === 'open') rename(image, { from: 'open', to: 'sealed' });
+    else buildBeside(join(image.directory, 'sealed'), (beside) => writeFileSync(beside, ''), store.wafers);
     return { state: state ?? 'wafer', unmounted };
   });
 }

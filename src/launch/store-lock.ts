@@ -3,10 +3,10 @@
  * It is the lock of the directory WAFERS itself, and of the open file: the kernel lets go of it when this process and
  * whatever it had mount for it have ended.
  */
-import { closeSync, fstatSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { Failure } from '../errors.js';
-import { namesIn } from '../sys/files.js';
+import { makeDirectory, namesIn } from '../sys/files.js';
 import { allPids } from '../sys/proc.js';
 import { clearDiscarded, clearUnfinished } from './make-wafer.js';
 import { GIVEN_UP, runInit } from './mount-stack.js';
@@ -39,7 +39,7 @@ export async function withStore<T>(
   change: (store: Store) => Promise<T> | T,
 ): Promise<T> {
   const { wafers, stacks } = places;
-  mkdirSync(wafers, { recursive: true, mode: 0o700 });
+  makeDirectory(wafers, 0o700);
   const hold = openSync(wafers, 'r');
   try {
     await lockAlone(hold, {

@@ -1,7 +1,10 @@
 /** Files that are replaced as a whole, and directories that may not be there. */
 import {
   closeSync,
+  fchmodSync,
+  fchownSync,
   fsyncSync,
+  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -34,17 +37,32 @@ export function namesIn(directory: string): string[] {
 
 const isMissing = (error: unknown): boolean => ['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '');
 
+interface WriteOptions {
+  readonly mode?: number;
+  /** False leaves out the fsyncs: for a file system that does not outlive the host's memory. */
+  readonly durable?: boolean;
+  /** Who it belongs to, then with exactly that mode; who runs this unless given. */
+  readonly owner?: { readonly uid: number; readonly gid: number };
+}
+
 /**
  * Replaces a file: written beside it as PATH.tmp, fsynced, renamed, and the directory fsynced, so that
  * a reader and a crash find the old text or the new one, never a part (rename(2)).
  * One writer at a time: the caller holds the lock of what the file belongs to.
- * @param durable  false leaves out the fsyncs: for a file system that does not outlive the host's memory
  */
-export function writeFileAtomic(path: string, text: string, { mode = 0o644, durable = true } = {}): void {
+export function writeFileAtomic(
+  path: string,
+  text: string | Uint8Array,
+  { mode = 0o644, durable = true, owner }: WriteOptions = {},
+): void {
   const beside = `${path}.tmp`;
   const fd = openSync(beside, 'w', mode);
   try {
     writeFileSync(fd, text); // not writeSync(): on a full disk that may write a part and call it success
+    if (owner) {
+      fchownSync(fd, owner.uid, owner.gid);
+      fchmodSync(fd, mode);
+    }
     if (durable) fsyncSync(fd);
   } catch (cause) {
     rmSync(beside, { force: true });
@@ -64,4 +82,11 @@ export function syncDirectory(path: string): void {
   } finally {
     closeSync(fd);
   }
+}
+
+/** Makes a directory, and those on the way to it that are missing, so that they outlive a crash of the machine. */
+export function makeDirectory(path: string, mode: number): void {
+  const first = mkdirSync(path, { recursive: true, mode });
+  for (let made = path; first !== undefined && made.length >= first.length; made = dirname(made))
+    syncDirectory(dirname(made));
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { spread } from '../helpers/kills.js';
 import { type Completed, eventually, useSandbox } from '../helpers/namespaces.js';
+import { resetProgram } from '../helpers/tools.js';
 
 const WAFERS = '/srv/t/w';
 const STACKS = '/srv/t/m';
@@ -15,8 +16,10 @@ describe('stacko, killed and at once', () => {
   const sandbox = useSandbox();
   const env = { WAFERS, STACKS };
   const sh = (script: string): Promise<string> => sandbox().sh(script, { env });
-  const run = (args: readonly string[], more: Readonly<Record<string, string>> = {}): Promise<Completed> =>
-    sandbox().run(['stacko', ...args], { env: { ...env, ...more } });
+  const run = (args: readonly string[], more: Readonly<Record<string, string>> = {}): Promise<Completed> => {
+    const argv = args[0] === 'reset' ? [...resetProgram(sandbox()), ...args.slice(1)] : ['stacko', ...args];
+    return sandbox().run(argv, { env: { ...env, ...more } });
+  };
   /** Everything of the store but times, and what the kernel has in work directories. */
   const store = (): Promise<string> =>
     sh(
@@ -57,6 +60,7 @@ describe('stacko, killed and at once', () => {
     ['fallback', ['fallback-stackpoint', 'p'], 'stacko mount-stackpoint p'],
     ['delete-stackpoint-instance', ['delete-stackpoint-instance', 'p', 'a'], ''],
     ['delete-stackpoint', ['delete-stackpoint', 'p'], ''],
+    ['reset', ['reset', 'p', 'c'], ''],
   ];
   for (const [title, args, prepare] of commands)
     it(`a SIGKILL at each step of ${title} leaves the old state or the new one`, async () => {
