@@ -2,7 +2,7 @@
  * What has to be on the machine, and the Debian package it comes from.
  * A need is looked for, never assumed: a program on PATH, or a file where `file` says so.
  *
- * @typedef {'npm' | 'build' | 'run' | 'test' | 'bench'} Purpose
+ * @typedef {'npm' | 'build' | 'run' | 'test' | 'bench' | 'deb' | 'vm'} Purpose
  * @typedef {{ readonly find: string, readonly package: string, readonly purposes: readonly Purpose[] }} Need
  */
 
@@ -28,12 +28,12 @@ export const needs = [
   { find: 'sfdisk', package: 'fdisk', purposes: ['test'] },
   { find: 'busybox', package: 'busybox-static', purposes: ['test', 'bench'] },
   { find: 'mksquashfs', package: 'squashfs-tools', purposes: ['test'] },
-  { find: 'mkfs.ext4', package: 'e2fsprogs', purposes: ['test'] },
+  { find: 'mkfs.ext4', package: 'e2fsprogs', purposes: ['test', 'vm'] },
   { find: 'mkfs.erofs', package: 'erofs-utils', purposes: ['test'] },
   { find: 'mkfs.xfs', package: 'xfsprogs', purposes: ['test'] },
   { find: 'mkfs.btrfs', package: 'btrfs-progs', purposes: ['test'] },
   { find: 'strace', package: 'strace', purposes: ['test'] },
-  { find: 'mmdebstrap', package: 'mmdebstrap', purposes: ['test'] },
+  { find: 'mmdebstrap', package: 'mmdebstrap', purposes: ['test', 'vm'] },
   { find: 'ifup', package: 'ifupdown', purposes: ['test'] },
   { find: 'ping', package: 'iputils-ping', purposes: ['test'] },
   { find: 'tmux', package: 'tmux', purposes: ['test'] },
@@ -41,6 +41,9 @@ export const needs = [
   { find: 'man', package: 'man-db', purposes: ['test'] },
   { find: 'shellcheck', package: 'shellcheck', purposes: ['test'] },
   { find: 'systemd-nspawn', package: 'systemd-container', purposes: ['test', 'bench'] },
+  { find: 'objdump', package: 'binutils', purposes: ['deb', 'test', 'vm'] },
+  { find: 'qemu-system-x86_64', package: 'qemu-system-x86', purposes: ['vm'] },
+  { find: 'qemu-img', package: 'qemu-utils', purposes: ['vm'] },
   { find: 'bwrap', package: 'bubblewrap', purposes: ['bench'] },
   { find: 'crun', package: 'crun', purposes: ['bench'] },
 ];
