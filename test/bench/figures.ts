@@ -3,7 +3,6 @@ import { textTable } from '../../src/cli/common-table.js';
 
 export interface Figure {
   readonly name: string;
-  readonly unit: 'ms' | 'KiB';
   /** One for each round. */
   readonly values: readonly number[];
   /** What has to be known to compare it. */
@@ -27,6 +26,10 @@ export interface Measured {
   readonly absent: readonly Absent[];
 }
 
+/** What is kept is memory, everything else is time. */
+export const unitOf = ({ name }: Pick<Figure, 'name'>): 'ms' | 'KiB' =>
+  name.startsWith('kept by ') || name === INIT_SIZE ? 'KiB' : 'ms';
+
 /** The middle one; of an even number the mean of the two in the middle. */
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
@@ -43,7 +46,16 @@ export const STOP = 'overlay-stop of an idle subhost';
 export const GO = 'overlay-go NAME true';
 export const FIFTY = '50 in one call, each';
 export const KEPT_1 = 'kept by 1 idle subhost';
-export const KEPT_50 = 'kept by 50 idle subhosts, each';
+/** So many subhosts are idle at once; the milliseconds and KiB that each of them takes, but for one share. */
+export const LOADS = [10, 50, 100, 300] as const;
+export const loadOf = (count: number) => ({
+  boot: `booted with ${count} in one call, each`,
+  status: `overlay-status of ${count}, each`,
+  share: `overlay-share to one of ${count}`,
+  stop: `overlay-stop --all of ${count}, each`,
+  kept: `kept by ${count} idle subhosts, each`,
+});
+export const KEPT_NOTE = 'PSS of keeper, pid 1, dummy service';
 export const INIT_SIZE = 'dist/init';
 export const INSPECT = 'overlay-mstack: inspect';
 export const MOUNT = 'overlay-mstack --mount';
@@ -62,19 +74,25 @@ const atMost =
   (name: string, limit: number, unit: string): Reach =>
   (of) => ({ limit, value: of(name), unit });
 
-const TARGETS: readonly (readonly [string, Reach])[] = [
+type Row = readonly [string, Reach];
+
+/** Nothing grows worse than linearly: each of the most takes no more than each of a few. */
+const [FEW, MANY] = [loadOf(LOADS[0]), loadOf(LOADS[3])];
+const GROWTH = (['boot', 'status', 'share', 'stop', 'kept'] as const).map(
+  (what): Row => [MANY[what], times(MANY[what], what === 'share' ? 2 : 1.1, FEW[what])],
+);
+
+const TARGETS: readonly Row[] = [
   [READY, times(READY, 1.7, NODE)],
   [READY, times(READY, 0.85, NSPAWN)],
   [FIFTY, atMost(FIFTY, 4.1, 'ms')],
   [STOP, (of) => ({ limit: 15, value: of(STOP) - of(NODE), unit: `ms + ${NODE}` })],
   [GO, times(GO, 1.7, NODE)],
   [KEPT_1, atMost(KEPT_1, 150, 'KiB')],
-  [KEPT_50, atMost(KEPT_50, 150, 'KiB')],
+  ...LOADS.map((count) => loadOf(count).kept).map((name): Row => [name, atMost(name, 150, 'KiB')]),
+  ...GROWTH,
   [INIT_SIZE, atMost(INIT_SIZE, 64, 'KiB')],
-  ...[INSPECT, MOUNT, UMOUNT, stackOf(10), unstackOf(10)].map((name): readonly [string, Reach] => [
-    name,
-    times(name, 2, NODE),
-  ]),
+  ...[INSPECT, MOUNT, UMOUNT, stackOf(10), unstackOf(10)].map((name): Row => [name, times(name, 2, NODE)]),
 ];
 
 /** The targets that can be told from what was measured. */
@@ -99,11 +117,12 @@ export function report(measured: Measured): string {
       { title: 'MEDIAN', align: 'right', text: ({ values }) => rounded(median(values)) },
       { title: 'MIN', align: 'right', text: ({ values }) => rounded(Math.min(...values)) },
       { title: 'MAX', align: 'right', text: ({ values }) => rounded(Math.max(...values)) },
-      { title: '', text: ({ unit }) => unit },
+      { title: '', text: unitOf },
       {
         title: '× NODE',
         align: 'right',
-        text: ({ unit, values }) => (unit === 'ms' && node > 0 ? (median(values) / node).toFixed(2) : ''),
+        text: (figure) =>
+          unitOf(figure) === 'ms' && node > 0 ? (median(figure.values) / node).toFixed(2) : '',
       },
       { title: 'ROUNDS', align: 'right', text: ({ values }) => String(values.length) },
       { title: 'NOTE', text: ({ note }) => note },
@@ -125,8 +144,14 @@ export function report(measured: Measured): string {
 
 /** The same for programs: milliseconds and KiB. */
 export const asJson = (measured: Measured): object => ({
-  figures: measured.figures.map(({ name, unit, values, note }) => ({
-    ...{ name, unit, median: median(values), min: Math.min(...values), max: Math.max(...values) },
+  figures: measured.figures.map(({ name, values, note }) => ({
+    ...{
+      name,
+      unit: unitOf({ name }),
+      median: median(values),
+      min: Math.min(...values),
+      max: Math.max(...values),
+    },
     ...{ rounds: values.length, note: note ?? null },
   })),
   targets: targetsOf(measured),

@@ -20,13 +20,12 @@ import {
   WHERE,
   waferOf,
 } from './stacks.js';
-import { PATH_WITH_IFUP, prepareStopwatch, timeToEffect, timeToEnd } from './stopwatch.js';
+import { PATH_WITH_IFUP, prepareStopwatch, SIGNAL_DIRECTORY, timeToEffect, timeToEnd } from './stopwatch.js';
 import { confOf, keptKiB, names, nodeProcesses, prepareSubhosts, projectCommand } from './subhosts.js';
 
 /** Something that is measured, with the figures that one round of it gives. */
 interface Measure {
   readonly gives: readonly string[];
-  readonly unit: named.Figure['unit'];
   readonly note?: string;
   /** Of so many of the others: what takes long, or varies little. */
   readonly everyNth?: number;
@@ -39,13 +38,11 @@ const WARM_UP_ROUNDS = 2;
 
 const NODE_ALONE: Measure = {
   gives: [named.NODE],
-  unit: 'ms',
   round: async (sandbox) => [await timeToEnd(sandbox, [process.execPath, '-e', '0'])],
 };
 
 const ONE_SUBHOST: Measure = {
   gives: [named.READY, "overlay-boot's own return"],
-  unit: 'ms',
   async round(sandbox) {
     const boot = await timeToEffect(sandbox, projectCommand('overlay-boot', confOf('one')));
     await timeToEnd(sandbox, projectCommand('overlay-stop', '--kill', 'one'));
@@ -55,7 +52,6 @@ const ONE_SUBHOST: Measure = {
 
 const IDLE_SUBHOST: Measure = {
   gives: [named.GO, named.STOP],
-  unit: 'ms',
   note: 'one without services',
   async round(sandbox) {
     await timeToEnd(sandbox, projectCommand('overlay-boot', confOf('b1')));
@@ -67,7 +63,6 @@ const IDLE_SUBHOST: Measure = {
 
 const WITH_IFUP: Measure = {
   gives: ['boot to ready: overlay-boot, ifup on PATH'],
-  unit: 'ms',
   note: 'it knows no such interface',
   async round(sandbox) {
     const boot = await timeToEffect(sandbox, projectCommand('overlay-boot', confOf('one')), {
@@ -81,7 +76,6 @@ const WITH_IFUP: Measure = {
 function otherMeasures(): Measure[] {
   return CONTESTANTS.map(({ name, argv, env, unlike }) => ({
     gives: [`boot to ready: ${name}`],
-    unit: 'ms',
     note: unlike,
     round: async (sandbox) => [(await timeToEffect(sandbox, argv, env && { env })).effectMs],
   }));
@@ -90,7 +84,6 @@ function otherMeasures(): Measure[] {
 /** So many in one call: milliseconds for each to boot and to stop. */
 const atOnce = (count: number, everyNth: number): Measure => ({
   gives: [`${count} in one call, each`, `${count} stopped in one call, each`],
-  unit: 'ms',
   everyNth,
   async round(sandbox) {
     const boot = await timeToEnd(sandbox, projectCommand('overlay-boot', ...names(count).map(confOf)));
@@ -99,24 +92,39 @@ const atOnce = (count: number, everyNth: number): Measure => ({
   },
 });
 
-const kept = (count: number): Measure => ({
-  gives: [count === 1 ? named.KEPT_1 : `kept by ${count} idle subhosts, each`],
-  unit: 'KiB',
-  note: 'PSS of keeper, pid 1, dummy service',
+const KEPT_BY_ONE: Measure = {
+  gives: [named.KEPT_1],
+  note: named.KEPT_NOTE,
   everyNth: 10,
   async round(sandbox) {
-    await timeToEnd(sandbox, projectCommand('overlay-boot', ...names(count).map(confOf)));
-    const kiB = keptKiB(sandbox) / count;
-    const [node] = nodeProcesses(sandbox);
-    await timeToEnd(sandbox, projectCommand('overlay-stop', '--all'));
-    if (node) throw new Error(`a Node process stays: ${node}`);
+    await timeToEnd(sandbox, projectCommand('overlay-boot', confOf('b1')));
+    const kiB = keptKiB(sandbox);
+    await timeToEnd(sandbox, projectCommand('overlay-stop', 'b1'));
     return [kiB];
+  },
+};
+
+/** So many idle at once: booted, looked at, given a share (one of them), and stopped. */
+const load = (count: number): Measure => ({
+  gives: Object.values(named.loadOf(count)),
+  everyNth: 10,
+  async round(sandbox) {
+    const boot = await timeToEnd(sandbox, projectCommand('overlay-boot', ...names(count).map(confOf)));
+    const kiB = keptKiB(sandbox);
+    const status = await timeToEnd(sandbox, projectCommand('overlay-status'));
+    const share = await timeToEnd(
+      sandbox,
+      projectCommand('overlay-share', SIGNAL_DIRECTORY, `b${count}`, '/mnt'),
+    );
+    const [node] = nodeProcesses(sandbox);
+    const stop = await timeToEnd(sandbox, projectCommand('overlay-stop', '--all'));
+    if (node) throw new Error(`a Node process stays: ${node}`);
+    return [boot / count, status / count, share, stop / count, kiB / count];
   },
 });
 
 const MSTACK_OF_TEN: Measure = {
   gives: [named.INSPECT, named.MOUNT, named.UMOUNT],
-  unit: 'ms',
   note: 'ten layers and rw',
   async round(sandbox) {
     const inspect = await timeToEnd(sandbox, projectCommand('overlay-mstack', MSTACK));
@@ -128,7 +136,6 @@ const MSTACK_OF_TEN: Measure = {
 
 const plainOverlay = (layers: number): Measure => ({
   gives: [`mount and umount in a shell, ${layers} deep`],
-  unit: 'ms',
   note: 'mount(8) and umount(8), without looking or locking',
   everyNth: 2,
   round: async (sandbox) => [await timeToEnd(sandbox, ['/bin/sh', '-c', plainMount(layers)])],
@@ -136,7 +143,6 @@ const plainOverlay = (layers: number): Measure => ({
 
 const wafers = (ancestors: number): Measure => ({
   gives: [named.stackOf(ancestors), named.unstackOf(ancestors)],
-  unit: 'ms',
   note: `${ancestors} lower ${ancestors === 1 ? 'layer' : 'layers'} and the wafer's own`,
   everyNth: 2,
   async round(sandbox) {
@@ -155,9 +161,8 @@ const MEASURES: readonly Measure[] = [
   IDLE_SUBHOST,
   atOnce(20, 2),
   atOnce(50, 2),
-  kept(1),
-  kept(10),
-  kept(50),
+  KEPT_BY_ONE,
+  ...named.LOADS.map(load),
   MSTACK_OF_TEN,
   ...DEPTHS.map(wafers),
   ...PLAIN_DEPTHS.map(plainOverlay),
@@ -208,8 +213,8 @@ async function measure(
   if (process.stderr.isTTY) process.stderr.write('\r\u001b[K');
   const figures = runnable
     .filter((one) => !failed.has(one))
-    .flatMap(({ gives, unit, note }) =>
-      gives.map((name) => ({ name, unit, values: values.get(name) ?? [], ...(note && { note }) })),
+    .flatMap(({ gives, note }) =>
+      gives.map((name) => ({ name, values: values.get(name) ?? [], ...(note && { note }) })),
     );
   return { figures, absent };
 }
@@ -229,7 +234,6 @@ async function inSandbox(wanted: readonly Measure[], rounds: number): Promise<na
 
 const sizeOfInit = (): named.Figure => ({
   name: named.INIT_SIZE,
-  unit: 'KiB',
   values: [statSync(join(PROJECT, 'dist/init')).size / 1024],
 });
 

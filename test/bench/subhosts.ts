@@ -18,9 +18,9 @@ export const confOf = (name: string): string => `${HOME}/${name}/${name}.conf`;
 /** Names of so many subhosts for a call that boots them all. */
 export const names = (count: number): string[] => Array.from({ length: count }, (_, i) => `b${i + 1}`);
 
-/** One with a start script to be heard of, and fifty without services; all with a cable and an overlay of /. */
+/** One with a start script to be heard of, and three hundred without services; all with a cable and an overlay of /. */
 export async function prepareSubhosts(sandbox: Sandbox): Promise<void> {
-  const many = names(50);
+  const many = names(300);
   await sandbox.sh(`for name in one ${many.join(' ')}; do
     mkdir -p ${HOME}/$name/root/bench ${HOME}/$name/work ${HOME}/$name/live
     printf 'BASE=.\\nCABLES= =\\nSTART=none\\n' >${HOME}/$name/$name.conf
