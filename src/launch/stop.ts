@@ -11,7 +11,7 @@ import { readIfExists } from '../sys/files.js';
 import { allPids, childrenOf, namespaceInode } from '../sys/proc.js';
 import { isStopped, ownProcess, readProcessStat } from '../sys/process-stat.js';
 import { enterArguments } from './enter.js';
-import { sleep } from './sleep.js';
+import { monotonicMs, sleep } from './sleep.js';
 
 /** What ending it came to: `killed` means that the grace period was not enough. */
 export type Stopped = 'ended' | 'killed' | 'cleared';
@@ -33,6 +33,10 @@ export interface StopRequest {
 /** How long a boot or a teardown of somebody else may take to settle, and how often that is looked at. */
 const SETTLE_MS = 30_000;
 const SETTLE_POLL_MS = 20;
+
+/** pid 1 that has no child left ends at once, but not before all others in its namespace have. */
+const ENDING_MS = 200;
+const ENDING_POLL_MS = 5;
 
 /**
  * Stops what was booted: the record made then holds. A subhost that does not run has its leftovers cleared.
@@ -77,13 +81,13 @@ function recordStopping(state: SubhostState, { runDir, warn }: StopRequest): voi
  */
 async function settled(request: StopRequest): Promise<Settled> {
   const { runDir, name } = request;
-  const deadline = Date.now() + SETTLE_MS;
+  const deadline = monotonicMs() + SETTLE_MS;
   for (; ; await sleep(SETTLE_POLL_MS)) {
     const state = readableState(request);
     if (state === 'unreadable') return { runs: isLocked(runDir, name), state };
     if (state && hasPid1(state)) return { runs: true, state };
     if (!isLocked(runDir, name)) return { runs: false, state };
-    const why = Date.now() > deadline ? 'does not come to an end' : keeperStopped(state);
+    const why = monotonicMs() > deadline ? 'does not come to an end' : keeperStopped(state);
     if (why) throw new Failure({ what: `${name}: ${keeperWords(state)} ${why}` });
   }
 }
@@ -116,10 +120,10 @@ function readableState({ runDir, name, warn }: StopRequest): Settled['state'] {
 async function endWithoutRecord(request: StopRequest): Promise<void> {
   const { runDir, name } = request;
   const stateDir = stateDirectory(runDir, name);
-  for (const deadline = Date.now() + SETTLE_MS; ; await sleep(SETTLE_POLL_MS)) {
+  for (const deadline = monotonicMs() + SETTLE_MS; ; await sleep(SETTLE_POLL_MS)) {
     const keeper = lockHolder(stateDir);
     if (keeper === undefined) break;
-    if (Date.now() > deadline)
+    if (monotonicMs() > deadline)
       throw new Failure({ what: `${name}: its keeper, process ${keeper}, does not come to an end` });
     for (const child of childrenOf(keeper)) killIfThere(child);
   }
@@ -156,6 +160,8 @@ async function stopServices(
       const { stdout, stderr } = await runProgram(argv, { timeoutMs: serviceTimeoutMs });
       appendToLog(state.log, stdout, stderr);
     } catch (error) {
+      // The last service took pid 1 along, and that the command that stopped it.
+      if (await endsWithin(state, ENDING_MS)) return;
       const limit = error instanceof Error && error.message.includes('not done within');
       const said = error instanceof ProgramFailure ? error.stderr.trim() : '';
       const how = limit ? `did not stop within ${serviceTimeoutMs / 1000} s` : 'failed to stop';
@@ -163,6 +169,12 @@ async function stopServices(
       warn([`${state.name}: service ${service} ${how}`, said.split('\n').at(-1)].filter(Boolean).join(': '));
     }
   }
+}
+
+async function endsWithin(state: SubhostState, ms: number): Promise<boolean> {
+  for (const end = monotonicMs() + ms; monotonicMs() < end; await sleep(ENDING_POLL_MS))
+    if (!hasPid1(state)) return true;
+  return !hasPid1(state);
 }
 
 /** What a service prints while it stops is logged as what it printed before; a log that cannot be written is no failure. */

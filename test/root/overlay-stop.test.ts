@@ -83,6 +83,14 @@ describe('overlay-stop', () => {
     expect(await words('a')).to.deep.equal({ code: 0, stdout: 'a: not running\n', stderr: '' });
   });
 
+  it('has nothing to say of a service whose end is that of pid 1, and of the command that stops it', async () => {
+    const start = 'sleep 1000 & echo $! >/pid';
+    const stop = 'kill $(cat /pid); sleep 1000';
+    await subhosts.up('a', { START: 'one' }, { services: service('one', { start, stop }), root: called });
+    expect(await words('a')).to.deep.equal({ code: 0, stdout: 'a: stopped\n', stderr: '' });
+    expect(subhosts.calls('a')).to.deep.equal(['one start', 'one stop']);
+  });
+
   it('stops a service that hangs at its limit, says so, and goes on with the rest', async () => {
     const services = {
       ...service('one'),
