@@ -1,6 +1,7 @@
 /** overlay-boot(8): boots subhosts, or only checks or prints what a boot would do. */
 import { setMaxListeners } from 'node:events';
 import { parseAssignments } from '../config/assignments.js';
+import { capabilityWarnings } from '../config/capabilities.js';
 import { checkPaths } from '../config/check.js';
 import { describeConfig, describeUnevaluated } from '../config/describe.js';
 import { listedSubhosts } from '../config/listed.js';
@@ -149,6 +150,7 @@ async function describe(
     ),
   );
   throwAll(checkPaths(config, variablesFromCommands(parsed), { logDir: settings.logDir }));
+  for (const warning of capabilityWarnings(config)) terminal.warn(warning);
   checkLimits(conf, config.limits, cgroupMount());
   const stack = await stackOf(config, { wafers: wafersDirectory(terminal) });
   if (action === 'check') {

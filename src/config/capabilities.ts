@@ -1,4 +1,5 @@
 /** Capabilities by name, capabilities(7) and linux/capability.h, and what a subhost keeps of them. Pure. */
+import type { SubhostConfig } from './subhost-config.js';
 
 /** Name without `CAP_`; the place in the list is the number. */
 export const CAPABILITIES: readonly string[] = [
@@ -65,6 +66,38 @@ export const DEFAULT_CAPABILITIES: readonly string[] = [
   'AUDIT_WRITE',
   'SETFCAP',
 ];
+
+/**
+ * What counts in a user namespace other than the initial one, and towards the subhost's own: the kernel asks for the
+ * others there, by capable(). AUDIT_WRITE is asked for there too; services take the refusal for a kernel without audit.
+ */
+const NAMESPACED: readonly string[] = [
+  ...DEFAULT_CAPABILITIES,
+  'DAC_READ_SEARCH',
+  'NET_BROADCAST',
+  'SYS_PTRACE',
+];
+
+/**
+ * Does the subhost get a user namespace, so that what it keeps counts for nothing of the host's? Not where it is
+ * given what would then count for nothing at all.
+ * @param caps  undefined: all
+ */
+export const hasUserNamespace = (caps: readonly string[] | undefined): boolean =>
+  caps?.every((name) => NAMESPACED.includes(name)) ?? false;
+
+/** What CAPS opens without saying so, one line each: for a conf that keeps NET_ADMIN where it counts on the host. */
+export function capabilityWarnings({
+  conf,
+  caps,
+  cables,
+}: Pick<SubhostConfig, 'conf' | 'caps' | 'cables'>): string[] {
+  if (!caps?.includes('NET_ADMIN') || hasUserNamespace(caps) || cables.length === 0) return [];
+  const given = caps.filter((name) => !NAMESPACED.includes(name)).join(', ');
+  return [
+    `${conf}: CAPS: ${given} counts on the host only, so the subhost has no user namespace of its own, and its NET_ADMIN reaches the host's interfaces over its cables: add -NET_ADMIN where that is not meant`,
+  ];
+}
 
 /**
  * The set as the kernel has it, bit n for capability n.

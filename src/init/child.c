@@ -323,6 +323,13 @@ static bool op_lo(const char *const *a)
 	return done || fail("bring up", "lo", err, NULL);
 }
 
+/* Last of all that needs the host's powers: from here on capabilities count in this user namespace only. */
+static bool op_userns(const char *const *a)
+{
+	(void)a;
+	return setns(c.ends.user, CLONE_NEWUSER) == 0 || fail("enter the user namespace", "", errno, NULL);
+}
+
 static bool op_caps(const char *const *a)
 {
 	uint64_t keep;
@@ -397,6 +404,7 @@ static const struct operation {
 	{"pivot", 0, op_pivot},
 	{"hostname", 1, op_hostname},
 	{"lo", 0, op_lo},
+	{"userns", 0, op_userns},
 	{"caps", 1, op_caps},                       /* MASK in hexadecimal */
 	{"exec", 2, op_exec},                       /* NAME SCRIPT */
 };
@@ -441,14 +449,15 @@ _Noreturn void child(struct child_ends ends)
 	static size_t room;
 	struct frame head;
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	/* Numbers above 9 first: the four may have any number now, also each other's. */
-	int high[] = {ends.pair, ends.log, ends.report, ends.mounts};
-	for (int i = 0; i < 4; i++)
+	/* Numbers above 9 first: they may have any number now, also each other's. */
+	int high[] = {ends.pair, ends.log, ends.report, ends.mounts, ends.user};
+	for (int i = 0; i < 5; i++)
 		high[i] = fcntl(high[i], F_DUPFD, 10);
-	for (int i = 0; i < 4; i++)
-		dup3(high[i], 3 + i, O_CLOEXEC);
-	close_from(7);
-	begin_operations((struct child_ends){.pair = 3, .log = 4, .report = 5, .mounts = 6});
+	for (int i = 0; i < 5; i++)
+		if (dup3(high[i], 3 + i, O_CLOEXEC) < 0)
+			close(3 + i); /* no user namespace */
+	close_from(8);
+	begin_operations((struct child_ends){.pair = 3, .log = 4, .report = 5, .mounts = 6, .user = 7});
 	signal(SIGPIPE, SIG_IGN);
 	if (sys_mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		fail("make the mount namespace private", "/", errno, NULL);

@@ -5,59 +5,97 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 
-/* Numbers of clone, unshare and add_key, after which come request_key and keyctl; 32 bits have others. */
+/* The architectures whose calls this kernel may run, this one first; their numbers in that order, 32 bits have others. */
 #if defined __x86_64__
-#define NATIVE AUDIT_ARCH_X86_64
-#define NARROW AUDIT_ARCH_I386, 120, 310, 286
+#define ARCHITECTURES AUDIT_ARCH_X86_64, AUDIT_ARCH_I386
+#define CALL(name, i386, arm) {SYS_##name, i386}
 #elif defined __aarch64__
-#define NATIVE AUDIT_ARCH_AARCH64
-#define NARROW AUDIT_ARCH_ARM, 120, 337, 309
-#elif defined __i386__
-#define NATIVE AUDIT_ARCH_I386
+#define ARCHITECTURES AUDIT_ARCH_AARCH64, AUDIT_ARCH_ARM
+#define CALL(name, i386, arm) {SYS_##name, arm}
+#else
+#define CALL(name, i386, arm) {SYS_##name}
+#if defined __i386__
+#define ARCHITECTURES AUDIT_ARCH_I386
 #elif defined __arm__
-#define NATIVE AUDIT_ARCH_ARM
+#define ARCHITECTURES AUDIT_ARCH_ARM
 #elif defined __riscv
-#define NATIVE AUDIT_ARCH_RISCV64
+#define ARCHITECTURES AUDIT_ARCH_RISCV64
 #elif defined __powerpc64__
-#define NATIVE AUDIT_ARCH_PPC64LE
+#define ARCHITECTURES AUDIT_ARCH_PPC64LE
 #else
 #error "which audit architecture is this, and which argument of clone(2) has the flags?"
 #endif
+#endif
+static const uint32_t architectures[] = {ARCHITECTURES};
+#define N_ARCHITECTURES (sizeof architectures / sizeof *architectures)
 #define X32_BIT 0x40000000 /* x86-64 has the same numbers a second time */
 
-#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
-#define JUMP(test, value, yes, no) BPF_JUMP(BPF_JMP | (test) | BPF_K, value, yes, no)
-#define RETURN(value) BPF_STMT(BPF_RET | BPF_K, value)
+/*
+ * What is refused to whoever lacks the capability. The kernel itself asks for none where an administrator has not
+ * told it to (kernel.dmesg_restrict, kernel.unprivileged_bpf_disabled, kernel.perf_event_paranoid), or for none at
+ * all; container engines refuse the same. Keys, since those of user 0 are the host's root's too.
+ */
+#define ALWAYS 63 /* no such capability */
+static const struct {
+	uint16_t number[N_ARCHITECTURES];
+	uint8_t unless;
+} refused[] = {
+	{CALL(add_key, 286, 309), ALWAYS},
+	{CALL(request_key, 287, 310), ALWAYS},
+	{CALL(keyctl, 288, 311), ALWAYS},
+	{CALL(userfaultfd, 374, 388), ALWAYS},
+	{CALL(io_uring_setup, 425, 425), ALWAYS},
+	{CALL(syslog, 103, 103), CAP_SYSLOG},
+	{CALL(perf_event_open, 336, 364), CAP_PERFMON},
+	{CALL(bpf, 357, 386), CAP_BPF},
+};
+static const uint16_t cloning[][N_ARCHITECTURES] = {CALL(clone, 120, 120), CALL(unshare, 310, 337)};
+
+static struct sock_filter filter[128];
+static unsigned short n_filter;
+
+static void add(uint16_t code, uint32_t value, uint8_t yes, uint8_t no)
+{
+	filter[n_filter++] = (struct sock_filter)BPF_JUMP(code, value, yes, no);
+}
+
+#define LOAD(field) add(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field), 0, 0)
+#define UNLESS(test, value, skip) add(BPF_JMP | (test) | BPF_K, value, 0, skip)
+#define RETURN(value) add(BPF_RET | BPF_K, value, 0, 0)
 #define REFUSE(err) RETURN(SECCOMP_RET_ERRNO | (err))
-#define SECTION 9
-/* The calls of one architecture; `rest`: how many instructions are between this and the end's first. */
-#define CALLS(arch, clone, unshare, add_key, rest)                                                    \
-	JUMP(BPF_JEQ, arch, 0, SECTION - 1), LOAD(nr),                                                \
-		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, ~X32_BIT), JUMP(BPF_JEQ, clone, (rest) + 6, 0),   \
-		JUMP(BPF_JEQ, unshare, (rest) + 5, 0), JUMP(BPF_JEQ, SYS_clone3, (rest) + 3, 0),      \
-		JUMP(BPF_JGE, add_key, 0, (rest) + 6), JUMP(BPF_JGT, (add_key) + 2, (rest) + 5, 0),   \
-		REFUSE(EPERM)
-#define CALLS_OF(...) CALLS(__VA_ARGS__)
 
 /*
  * No user namespaces: in one of its own, root inside has every capability, and can mount control groups, its own to
- * lift its limits and those of v1 from the host's root. And no keys: those of user 0 are the host's root's too.
+ * lift its limits and those of v1 from the host's root.
  */
-static int filter_calls(void)
+static int filter_calls(uint64_t keep)
 {
-	static struct sock_filter filter[] = {
-		LOAD(arch),
-#ifdef NARROW
-		CALLS_OF(NARROW, SECTION),
-#endif
-		CALLS(NATIVE, SYS_clone, SYS_unshare, SYS_add_key, 0),
-		REFUSE(ENOSYS), /* clone3: its flags cannot be seen, and the C library takes clone(2) then */
-		LOAD(args[0]),
-		JUMP(BPF_JSET, CLONE_NEWUSER, 0, 1),
-		REFUSE(EPERM),
-		RETURN(SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {.len = sizeof filter / sizeof *filter, .filter = filter};
+	n_filter = 0;
+	LOAD(arch);
+	for (size_t a = 0; a < N_ARCHITECTURES; a++) {
+		struct sock_filter *section = filter + n_filter;
+		UNLESS(BPF_JEQ, architectures[a], 0);
+		LOAD(nr);
+		add(BPF_ALU | BPF_AND | BPF_K, ~(uint32_t)X32_BIT, 0, 0);
+		for (int i = 0; i < 2; i++) {
+			UNLESS(BPF_JEQ, cloning[i][a], 4);
+			LOAD(args[0]);
+			UNLESS(BPF_JSET, CLONE_NEWUSER, 1);
+			REFUSE(EPERM);
+			RETURN(SECCOMP_RET_ALLOW);
+		}
+		UNLESS(BPF_JEQ, SYS_clone3, 1);
+		REFUSE(ENOSYS); /* its flags cannot be seen, and the C library takes clone(2) then */
+		for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+			if (!(keep >> refused[i].unless & 1)) {
+				UNLESS(BPF_JEQ, refused[i].number[a], 1);
+				REFUSE(EPERM);
+			}
+		RETURN(SECCOMP_RET_ALLOW);
+		section->jf = (uint8_t)(filter + n_filter - section - 1);
+	}
+	REFUSE(EPERM);
+	struct sock_fprog program = {.len = n_filter, .filter = filter};
 	/* SPEC_ALLOW: a filter alone is no reason to slow all of it down, as Linux before 5.16 would */
 	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program);
 }
@@ -65,7 +103,7 @@ static int filter_calls(void)
 int keep_capabilities(uint64_t keep)
 {
 	/* Who may mount needs no way round; and first, since it takes that capability itself. */
-	if (!(keep >> CAP_SYS_ADMIN & 1) && filter_calls() < 0)
+	if (!(keep >> CAP_SYS_ADMIN & 1) && filter_calls(keep) < 0)
 		return -1;
 	for (int cap = 0; cap < 64; cap++) {
 		if (keep >> cap & 1)

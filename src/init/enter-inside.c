@@ -50,8 +50,15 @@ static void enter_namespaces(void)
 	take_limits();
 	if (setns(INSIDE_PIDFD, NAMESPACES) < 0)
 		fail("cannot enter its namespaces", NULL, errno);
-	close(INSIDE_PIDFD);
 	umask(022);
+}
+
+/* After this no capability counts outside of the subhost. EINVAL: its pid 1 is in our own user namespace. */
+static void enter_user_namespace(void)
+{
+	if (setns(INSIDE_PIDFD, CLONE_NEWUSER) < 0 && errno != EINVAL)
+		fail("cannot enter its user namespace", NULL, errno);
+	close(INSIDE_PIDFD);
 }
 
 static void find_user(void)
@@ -222,6 +229,7 @@ int enter_inside(const struct enter_options *options)
 		make_terminal();
 	else
 		own_pipes();
+	enter_user_namespace();
 	become_user();
 	enter_directory();
 	set_environment();

@@ -99,13 +99,101 @@ bool name_netns(const char *path, pid_t pid)
 	return sys_mount(ns.buf, path, "none", MS_BIND, NULL) == 0;
 }
 
-pid_t clone_namespaces(int cgroup)
+static pid_t clone_into(uint64_t flags, int cgroup)
 {
 	struct clone_args args = {
-		.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP |
-			 (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
+		.flags = flags | (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
 		.exit_signal = SIGCHLD,
 		.cgroup = cgroup >= 0 ? (uint64_t)cgroup : 0,
 	};
 	return (pid_t)syscall(SYS_clone3, &args, sizeof args);
+}
+
+static int open_of(pid_t pid, const char *file, int flags)
+{
+	struct text path = {0};
+	text_str(&path, "/proc/");
+	text_num(&path, pid);
+	text_str(&path, file);
+	return open(text_end(&path), flags | O_CLOEXEC);
+}
+
+/*
+ * The ids that this user namespace has, as they are. The first is an extent of its own, so that the map does not read
+ * as the host's: whoever looks (pam_loginuid, systemd) shall see that this is not the initial user namespace.
+ */
+static bool map_ids(pid_t pid, const char *file)
+{
+	char own[1024], path[32] = "/proc/self", *rest = own, *word;
+	struct text map = {0};
+	long long first = 0;
+	if (read_file(strcat(path, file), own, sizeof own) < 0)
+		return false;
+	for (int column = 0; (word = strsep(&rest, " \n"));) {
+		if (!*word)
+			continue;
+		long long number = parse_num(word);
+		if (column == 0)
+			first = number;
+		if (column == 2)
+			for (int part = !map.len; part >= 0 && number; part--) {
+				long long count = part ? 1 : number;
+				for (int i = 0; i < 3; i++) {
+					text_num(&map, i < 2 ? first : count);
+					text_str(&map, i < 2 ? " " : "\n");
+				}
+				first += count, number -= count;
+			}
+		column = (column + 1) % 3;
+	}
+	int fd = open_of(pid, file, O_WRONLY);
+	bool done = fd >= 0 && write_all(fd, map.buf, map.len);
+	close(fd);
+	return done;
+}
+
+/*
+ * Moves this process to a new network namespace, which belongs to a new user namespace: *user. A process is needed to
+ * make them, and it ends here. Returns the network namespace before, or -1.
+ */
+static int move_to_owned_netns(int *user)
+{
+	pid_t self = getpid(), maker = clone_into(CLONE_NEWUSER | CLONE_NEWNET, -1);
+	if (maker == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+		while (getppid() == self)
+			pause();
+		_exit(0);
+	}
+	if (maker < 0)
+		return -1;
+	int home = open_of(self, "/ns/net", O_RDONLY), net = open_of(maker, "/ns/net", O_RDONLY);
+	*user = open_of(maker, "/ns/user", O_RDONLY);
+	bool done = home >= 0 && *user >= 0 && map_ids(maker, "/uid_map") && map_ids(maker, "/gid_map") &&
+		    setns(net, CLONE_NEWNET) == 0;
+	int err = errno;
+	close(net);
+	kill(maker, SIGKILL);
+	waitpid(maker, NULL, 0);
+	errno = err;
+	return done ? home : -1;
+}
+
+pid_t clone_namespaces(int cgroup, int *user)
+{
+	const uint64_t flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP;
+	if (!user)
+		return clone_into(flags | CLONE_NEWNET, cgroup);
+	int home = move_to_owned_netns(user);
+	if (home < 0)
+		return -1;
+	pid_t pid = clone_into(flags, cgroup);
+	if (pid == 0)
+		return 0;
+	int err = errno;
+	if (setns(home, CLONE_NEWNET) < 0)
+		_exit(1); /* what it takes back, it would take from the subhost */
+	close(home);
+	errno = err;
+	return pid;
 }

@@ -302,9 +302,9 @@ static void tell_cloned(void)
 	tell(EV_CLONED, (const char *[]){numbers[0].buf, numbers[1].buf, numbers[2].buf, numbers[3].buf, NULL});
 }
 
-static void make_namespaces(const char *netns)
+static void make_namespaces(const char *netns, bool owned)
 {
-	int pair[2], out[2], report[2], cgroup = -1;
+	int pair[2], out[2], report[2], cgroup = -1, user = -1;
 	if (k.cgroup.len && (cgroup = make_cgroup(k.cgroup.buf)) < 0) {
 		tell_failed("make the control group", k.cgroup.buf, errno, NULL);
 		return;
@@ -315,15 +315,18 @@ static void make_namespaces(const char *netns)
 		return;
 	}
 	int mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC); /* shows our mounts, whoever reads it */
-	pid_t pid = clone_namespaces(cgroup);
+	pid_t pid = clone_namespaces(cgroup, owned ? &user : NULL);
 	if (pid == 0)
-		child((struct child_ends){.pair = pair[1], .log = out[1], .report = report[1], .mounts = mounts});
+		child((struct child_ends){.pair = pair[1], .log = out[1], .report = report[1], .mounts = mounts, .user = user});
 	int err = errno;
-	close(pair[1]), close(out[1]), close(report[1]), close(mounts);
+	close(pair[1]), close(out[1]), close(report[1]), close(mounts), close(user);
 	if (cgroup >= 0)
 		close(cgroup);
 	if (pid < 0) {
-		tell_failed("make namespaces", "", err, err == ENOSPC ? "user.max_*_namespaces of sysctl is reached" : NULL);
+		tell_failed("make namespaces", "", err,
+			    err == ENOSPC ? "user.max_*_namespaces of sysctl is reached"
+			    : owned && err == EINVAL ? "has the kernel user namespaces? CAPS=all needs none"
+						     : NULL);
 		return;
 	}
 	k.pid = pid;
@@ -384,7 +387,7 @@ static void obey(void)
 		clear(payload, head.len);
 		break;
 	case REQ_CLONE:
-		make_namespaces(s[0]);
+		make_namespaces(s[0], s[1][0] != '\0');
 		break;
 	case REQ_UNDO:
 		set_undo(payload, head.len);

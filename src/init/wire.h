@@ -20,7 +20,7 @@ struct frame {
 enum request {
 	REQ_OPEN = 1,  /* STATE_DIR NAME CGROUP_MOUNT|""     take the lock: LOCKED or BUSY */
 	REQ_CLEAR = 2, /* undo operations                    of a dead instance; run at once: DONE */
-	REQ_CLONE = 3, /* NETNS_PATH                         make the namespaces: CLONED */
+	REQ_CLONE = 3, /* NETNS_PATH "user"|""               make the namespaces: CLONED */
 	REQ_UNDO = 4,  /* undo operations                    what the end has to take back; replaces the list */
 	REQ_LOG = 5,   /* PATH                               open the log, keeping the one before: DONE */
 	REQ_CHILD = 6, /* child operations                   run by pid 1 to be: DONE, or for `exec` READY */
@@ -65,13 +65,17 @@ int make_cgroup(char *path); /* and the one above it; a descriptor of it */
 /* Names the network namespace of `pid` as ip-netns(8) does: a bind mount, on a mount point that propagates, so
  * that its removal is seen in the mount namespaces that were copied meanwhile. */
 bool name_netns(const char *path, pid_t pid);
-/* fork(2) into new namespaces of every kind but user, and into the control group where one is given. */
-pid_t clone_namespaces(int cgroup);
+/*
+ * fork(2) into new namespaces of every kind but user, and into the control group where one is given. With `user` the
+ * network namespace belongs to a user namespace, which is made too: its descriptor.
+ */
+pid_t clone_namespaces(int cgroup, int *user);
 
 /* ---- child.c ---- */
 struct child_ends { /* the child's ends, at these numbers and nothing else open */
 	int pair, log, report;
 	int mounts; /* the host's mountinfo */
+	int user;   /* the user namespace for `userns`, or -1 */
 };
 _Noreturn void child(struct child_ends ends);
 /* The operations alone, for mount.c: without a keeper (pair -1) a failure is told on stderr. */

@@ -2,6 +2,7 @@
 import { mkdirSync, realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { hasUserNamespace } from '../config/capabilities.js';
 import { checkPaths } from '../config/check.js';
 import { type CommandRequest, resolveConfig } from '../config/resolve.js';
 import type { SubhostConfig } from '../config/subhost-config.js';
@@ -173,7 +174,9 @@ class Boot {
   #requestNamespaces(config: SubhostConfig): void {
     this.#record({ step: 'namespaces', ...recordOf(config) });
     this.#armUndo();
-    this.#session.request('CLONE', this.#state.netns);
+    // Where CAPS is not known yet it is made for whatever comes: a subhost that does not enter it may all in it.
+    const own = hasUserNamespace(config.caps) || this.#prepared.commands.has('CAPS');
+    this.#session.request('CLONE', this.#state.netns, own ? 'user' : '');
   }
 
   async #namespacesMade(config: SubhostConfig): Promise<void> {

@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type ParsedConf, parseAssignments } from '../config/assignments.js';
+import { capabilityWarnings } from '../config/capabilities.js';
 import { checkPaths } from '../config/check.js';
 import { identify, resolveLiterals, variablesFromCommands } from '../config/resolve.js';
 import type { Identity, SubhostConfig } from '../config/subhost-config.js';
@@ -36,6 +37,7 @@ export async function prepare(host: BootHost, request: BootRequest): Promise<Pre
   );
   const commands = variablesFromCommands(parsed);
   const config = resolveLiterals(parsed, identity, host.settings);
+  for (const warning of capabilityWarnings(config)) request.warn(warning);
   const { logDir } = host.settings;
   if (request.mkdir) {
     throwAll(checkPaths(config, commands, { logDir, willMake: true }));

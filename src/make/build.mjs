@@ -62,6 +62,27 @@ function buildInit() {
   execFileSync('musl-gcc', [...flags, ...kernelHeaders, ...sources, ...linker, '-o', join(fresh, 'init')], {
     stdio: 'inherit',
   });
+  cutSections(join(fresh, 'init'));
+}
+
+/**
+ * Takes away what comes after the last segment of a program of 64 bits, little endian: names and headers of sections,
+ * a KiB that only linkers and debuggers read. elf(5)
+ * @param {string} path
+ */
+function cutSections(path) {
+  const bytes = readFileSync(path);
+  if (bytes[4] !== 2 || bytes[5] !== 1) return;
+  const [segments, size, count] = [
+    Number(bytes.readBigUInt64LE(0x20)),
+    bytes.readUInt16LE(0x36),
+    bytes.readUInt16LE(0x38),
+  ];
+  const ends = Array.from({ length: count }, (_, i) => segments + i * size).map(
+    (at) => Number(bytes.readBigUInt64LE(at + 0x08)) + Number(bytes.readBigUInt64LE(at + 0x20)),
+  );
+  bytes.fill(0, 0x28, 0x30).fill(0, 0x3a, 0x40);
+  writeFileSync(path, bytes.subarray(0, Math.max(...ends)));
 }
 
 /**

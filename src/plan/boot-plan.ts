@@ -1,5 +1,5 @@
 /** (SubhostConfig, HostFacts) -> BootPlan: plain data, all that the launcher sees. Pure. */
-import { capabilityMask } from '../config/capabilities.js';
+import { capabilityMask, hasUserNamespace } from '../config/capabilities.js';
 import type { HookSpec, Limits, SubhostConfig } from '../config/subhost-config.js';
 import type { CableSpec } from '../net/cable.js';
 import { mountOps } from '../stack/mount-ops.js';
@@ -175,6 +175,7 @@ function startStage({ name, caps, start, startIsDefault, init }: SubhostConfig):
       { op: 'pivot' },
       { op: 'hostname', name },
       { op: 'lo' },
+      ...(hasUserNamespace(caps) ? [{ op: 'userns' } as const] : []),
       ...(caps ? [{ op: 'caps', mask: capabilityMask(caps).toString(16) } as const] : []),
     ],
     start: { services: start, passOverMissing: startIsDefault },

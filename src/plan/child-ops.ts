@@ -19,6 +19,8 @@ export type ChildOp =
   | { readonly op: 'pivot' }
   | { readonly op: 'hostname'; readonly name: string }
   | { readonly op: 'lo' }
+  /** Into the user namespace that the network namespace belongs to. */
+  | { readonly op: 'userns' }
   /** Capabilities that are kept, as a hexadecimal mask. */
   | { readonly op: 'caps'; readonly mask: string }
   /** The last one: becomes /bin/sh on the start script. */
@@ -56,6 +58,7 @@ export const CHILD_OP_ARGUMENTS: Arguments = {
   pivot: [],
   hostname: ['name'],
   lo: [],
+  userns: [],
   caps: ['mask'],
   exec: ['name', 'script'],
 };

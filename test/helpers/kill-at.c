@@ -4,7 +4,7 @@
  *
  * usage: kill-at GENERATION N COUNT_FILE VICTIM PROGRAM ARGUMENTS...
  * The calls of GENERATION are counted: 0 is the program itself (its first thread), 1 its first child, 2 the
- * first child of that. N 0 kills nobody. COUNT_FILE always holds the number of calls entered so far. VICTIM is
+ * first child of that (who makes a user namespace is none). N 0 kills nobody. COUNT_FILE always holds the number of calls entered so far. VICTIM is
  * "self", "child" (the first one), or a pid. A process of generation 2 is let go of at its capset(2): from
  * there on its parent wants to trace it.
  */
@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -55,13 +56,22 @@ static int take_early(pid_t pid)
 	return 0;
 }
 
+/* Does it only make a user namespace for its parent? */
+static int makes_namespaces(pid_t pid)
+{
+	char path[64];
+	struct stat its, ours;
+	snprintf(path, sizeof path, "/proc/%d/ns/user", (int)pid);
+	return stat(path, &its) == 0 && stat("/proc/self/ns/user", &ours) == 0 && its.st_ino != ours.st_ino;
+}
+
 static void born(pid_t parent)
 {
 	unsigned long message = 0;
 	ptrace(PTRACE_GETEVENTMSG, parent, NULL, &message);
 	pid_t pid = (pid_t)message;
 	int generation = generation_of(parent) + 1;
-	int first = line[generation] == 0;
+	int first = line[generation] == 0 && !makes_namespaces(pid);
 	if (first)
 		line[generation] = pid;
 	int stopped = take_early(pid);
