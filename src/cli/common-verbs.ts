@@ -29,11 +29,12 @@ export interface Verb {
 /** In the order of the usage. */
 export type Verbs = Readonly<Record<string, Verb>>;
 
-/** The usage lines, without options that take a value. */
-export const verbUsage = (verbs: Verbs): string[] =>
-  Object.entries(verbs).map(([name, { takes, options = [] }]) =>
-    [name, takes, ...options.map((option) => `[--${option}]`)].filter(Boolean).join(' '),
-  );
+/** The usage lines; of the options that take a value, with its name. */
+export const verbUsage = (verbs: Verbs, values: Readonly<Record<string, string>> = {}): string[] =>
+  Object.entries(verbs).map(([name, { takes, options = [] }]) => {
+    const shown = options.map((option) => `[--${[option, values[option]].filter(Boolean).join(' ')}]`);
+    return [name, takes, ...shown].filter(Boolean).join(' ');
+  });
 
 /**
  * Does what the first word says.

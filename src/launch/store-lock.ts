@@ -94,9 +94,10 @@ function holderOf(fd: number): string {
 /** `stacko new-image a` rather than `/usr/bin/node /usr/bin/stacko new-image a`. */
 function commandOf(pid: number): string {
   const words = read(`/proc/${pid}/cmdline`).split('\0').filter(Boolean);
-  const [program = 'a process', ...args] = basename(words[0] ?? '').startsWith('node')
-    ? words.slice(1)
-    : words;
+  const isNode = basename(words[0] ?? '').startsWith('node');
+  // Node has options of its own before the script.
+  const script = isNode ? words.findIndex((word, i) => i > 0 && !word.startsWith('-')) : 0;
+  const [program = 'a process', ...args] = words.slice(Math.max(0, script));
   return [basename(program, '.js'), ...args]
     .join(' ')
     .replace(/\p{Cc}/gu, '?')

@@ -248,6 +248,32 @@ describe('examples', () => {
     });
   });
 
+  describe('examples/box', () => {
+    const sandbox = useSandbox();
+    before(async () => {
+      // The sandbox's own /var is an overlay, which holds no writable layer of another.
+      await sandbox().sh('mkdir -p /var/lib/wafers; mount -t tmpfs tmpfs /var/lib/wafers');
+    });
+
+    it('upgrades a web server, falls back with what was written, and goes back by itself', async () => {
+      const { boot } = readme('box');
+      const before = await leftOvers(sandbox());
+      const said = await type(sandbox(), boot);
+      expect(said.split('\n').filter((line) => /^(version|mine|taken)/.test(line))).to.deep.equal([
+        'version 1',
+        'version 2',
+        'mine',
+        'taken back',
+        'version 1',
+      ]);
+      expect(said).to.match(/^web-1 +sealed +web +- +-$/m);
+      expect(await sandbox().sh('ls -A /var/lib/wafers/points /etc/overlay-boot/boxes')).to.equal(
+        '/etc/overlay-boot/boxes:\n\n/var/lib/wafers/points:\n',
+      );
+      expect(await leftOvers(sandbox())).to.deep.equal(before);
+    });
+  });
+
   describe('examples/wafers', () => {
     const sandbox = useSandbox();
     before(async () => {

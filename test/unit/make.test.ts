@@ -355,6 +355,7 @@ describe('the set-up', () => {
       },
       timeouts: {
         boot: seconds(DEFAULT_SETTINGS.bootTimeoutMs),
+        boxes: DEFAULT_SETTINGS.boxes,
         service: seconds(DEFAULT_SETTINGS.serviceTimeoutMs),
         grace: seconds(DEFAULT_SETTINGS.graceMs),
       },

@@ -1,0 +1,312 @@
+/** boxctl: boxes, which are points of the store that boot as subhosts. */
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { loadSettings, SETTINGS_DIRECTORY, type Settings } from '../config/settings.js';
+import { EXIT, Failure } from '../errors.js';
+import { type Box, checkBoxName, requireBox } from '../launch/box.js';
+import { boxConf } from '../launch/box-conf.js';
+import { disableBox, enableBox } from '../launch/box-enable.js';
+import { type Started, SubhostEngine } from '../launch/box-engine.js';
+import { type BoxImageRow, type BoxRow, boxImageRows, boxRows, isUp } from '../launch/box-list.js';
+import { configureBox, restartBox, startBox, stopBox, terminateBox } from '../launch/box-power.js';
+import {
+  type BoxSwitched,
+  cutoverBox,
+  deleteBoxInstance,
+  fallbackBox,
+  resetBox,
+} from '../launch/box-switch.js';
+import { enterableSubhost } from '../launch/enter.js';
+import { Launcher } from '../launch/launcher.js';
+import { imageNameOf, importImage } from '../launch/store-archives.js';
+import type { Command } from './command.js';
+import { secondsOption } from './common-arguments.js';
+import { bootHost } from './common-boot.js';
+import { enter } from './common-enter.js';
+import { COLOURS, detailText, jsonOf, lazyMeter, readStatus } from './common-status.js';
+import { sizeText, textTable } from './common-table.js';
+import { type Call, runVerb, shown, tell, type Verbs, verbUsage, word } from './common-verbs.js';
+import { runCommand } from './run-command.js';
+
+/** Options of whatever starts a box. */
+const STARTS = ['timeout'];
+
+/** The verbs, in the order of the usage. */
+const VERBS: Verbs = {
+  configure: {
+    takes: 'NAME',
+    options: STARTS,
+    run: (call) =>
+      withBox(call, async (box) => await configureBox(box, (state) => enter(state, shellFor(call)))),
+  },
+  disable: {
+    takes: 'NAME',
+    async run(call) {
+      const changed = await disableBox(await knownBox(call), word(call, 0), call.places);
+      return tell(call, `${word(call, 0)}: ${changed ? 'disabled' : 'is not enabled'}`);
+    },
+  },
+  enable: {
+    takes: 'NAME',
+    async run(call) {
+      const changed = await enableBox(await knownBox(call), word(call, 0), call.places);
+      return tell(call, `${word(call, 0)}: ${changed ? 'enabled' : 'is enabled already'}`);
+    },
+  },
+  list: { takes: '[NAME]', options: ['all', 'json'], reads: true, run: list },
+  login: { takes: 'NAME', run: login },
+  poweroff: {
+    takes: 'NAME',
+    run: (call) =>
+      withBox(call, async (box) =>
+        tell(call, `${box.name}: ${(await stopBox(box)) ? 'stopped' : 'not running'}`),
+      ),
+  },
+  restart: {
+    takes: 'NAME',
+    options: STARTS,
+    run: (call) => withBox(call, async (box) => tellStarted(call, await restartBox(box))),
+  },
+  start: {
+    takes: 'NAME',
+    options: STARTS,
+    run: (call) => withBox(call, async (box) => tellStarted(call, await startBox(box))),
+  },
+  status: { takes: 'NAME', options: ['json'], reads: true, run: status },
+  terminate: {
+    takes: 'NAME',
+    run: (call) =>
+      withBox(call, async (box) =>
+        tell(call, `${box.name}: ${(await terminateBox(box)) ? 'terminated' : 'not running'}`),
+      ),
+  },
+  'cutover-instance': {
+    takes: 'NAME IMAGE',
+    options: STARTS,
+    run: (call) => withBox(call, async (box) => tellSwitched(call, await cutoverBox(box, word(call, 1)))),
+  },
+  'delete-instance': {
+    takes: 'NAME IMAGE',
+    run: (call) =>
+      withBox(call, async (box) => {
+        await deleteBoxInstance(box, word(call, 1));
+        return tell(call, `${box.name}: its instance of ${word(call, 1)} deleted`);
+      }),
+  },
+  'fallback-instance': {
+    takes: 'NAME',
+    options: STARTS,
+    run: (call) => withBox(call, async (box) => tellSwitched(call, await fallbackBox(box))),
+  },
+  'list-images': { takes: '', options: ['json'], reads: true, run: listImages },
+  reset: {
+    takes: 'NAME IMAGE',
+    options: STARTS,
+    run: (call) =>
+      withBox(call, async (box) => {
+        const started = await resetBox(box, word(call, 1));
+        const now = started ? `, ${startedText(started)}` : '';
+        return tell(call, `${box.name}: its instance of ${word(call, 1)} reset${now}`);
+      }),
+  },
+  'stage-image': { takes: 'TAR [IMAGE]', run: stageImage },
+};
+
+const command: Command = {
+  name: 'boxctl',
+  summary: 'Keeps boxes, which run an image, and cuts them over to the next one and back',
+  usage: verbUsage(VERBS, { timeout: 'SECONDS' }),
+  options: [
+    { name: 'all', help: 'list: those that do not run, too' },
+    { name: 'json', help: 'list, list-images, status: JSON' },
+    { name: 'timeout', value: 'SECONDS', help: 'limit for a box to become ready (default 120, 0: none)' },
+  ],
+  main: (args, terminal) => runVerb(command, VERBS, args, terminal),
+};
+
+// ---- what changes a box ----
+
+type BoxCommand = (box: Box & { readonly engine: SubhostEngine }) => Promise<number | undefined>;
+
+/** Calls an act with the box that the first argument names, and what can boot it; signals end a boot. */
+async function withBox(
+  { places, args, terminal, words }: Call,
+  act: BoxCommand,
+): Promise<number | undefined> {
+  const name = words[0] ?? '';
+  checkBoxName(name);
+  const given = secondsOption(args, 'timeout');
+  const launcher = new Launcher(terminal.env.OVERLAY_BOOT_LAUNCHER);
+  const interrupted = new AbortController();
+  const onSignal = (signal: NodeJS.Signals): void =>
+    interrupted.abort(new Failure({ what: `interrupted by ${signal}` }));
+  const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+  for (const signal of signals) process.on(signal, onSignal);
+  try {
+    const settings = await loadSettings(SETTINGS_DIRECTORY);
+    const host = bootHost(settings, launcher, terminal);
+    const { signal } = interrupted;
+    const timeoutMs = given ?? settings.bootTimeoutMs;
+    const engine = new SubhostEngine(host, { name, timeoutMs, signal, warn: terminal.warn });
+    try {
+      return await act({ name, places, settings, engine });
+    } finally {
+      await host.closeRoute();
+    }
+  } finally {
+    launcher.close();
+    for (const signal of signals) process.off(signal, onSignal);
+  }
+}
+
+/** The settings, once the box that the first argument names is known to be there. */
+async function knownBox(call: Call): Promise<Settings> {
+  requireBox(call.places.wafers, word(call, 0));
+  return await loadSettings(SETTINGS_DIRECTORY);
+}
+
+const startedText = ({ outcome, degraded }: Started): string =>
+  outcome === 'running'
+    ? 'already running'
+    : degraded.length === 0
+      ? 'running'
+      : `running, degraded: ${degraded.join(', ')} failed to start`;
+
+const tellStarted = (call: Call, started: Started): undefined =>
+  tell(call, `${word(call, 0)}: ${startedText(started)}`);
+
+function tellSwitched(call: Call, { image, changed, started }: BoxSwitched): undefined {
+  const now = started ? `, ${startedText(started)}` : '';
+  return tell(call, `${word(call, 0)}: ${changed ? '' : 'already '}${image}${now}`);
+}
+
+async function stageImage(call: Call): Promise<undefined> {
+  const file = resolve(call.terminal.cwd, word(call, 0));
+  const name = call.words[1] || imageNameOf(file);
+  const { members, bytes } = await shown(call, (options) =>
+    importImage(call.places, { file, name, parent: undefined }, options),
+  );
+  return tell(call, `image ${name} staged: ${members} members, ${sizeText(bytes)}`);
+}
+
+// ---- entering ----
+
+const shellFor = ({ terminal }: Call) => ({ term: terminal.env.TERM, command: [] });
+
+async function login(call: Call): Promise<number> {
+  const name = word(call, 0);
+  const settings = await knownBox(call);
+  const [row] = boxRows(call.places, settings, call.terminal.warn, [name]);
+  if (!row || !isUp(row))
+    throw new Failure({ what: `box ${name} does not run`, todo: `boxctl start ${name} starts it` });
+  return await enter(enterableSubhost(settings.runDir, name), shellFor(call));
+}
+
+// ---- listings ----
+
+async function list(call: Call): Promise<number> {
+  const { args, terminal, places } = call;
+  const settings = await loadSettings(SETTINGS_DIRECTORY);
+  const [name] = call.words;
+  if (name !== undefined) checkKnown(call, settings, name);
+  const all = boxRows(places, settings, terminal.warn, name === undefined ? undefined : [name]);
+  const rows = name !== undefined || args.has('all') ? all : all.filter(isUp);
+  if (args.has('json')) terminal.print(JSON.stringify(rows.map(rowJson), null, 2));
+  else if (rows.length > 0) terminal.print(textTable(COLUMNS, rows, { fancy: terminal.fancy }));
+  else terminal.print(all.length > 0 ? 'no box runs: boxctl list --all' : 'there is no box');
+  return EXIT.ok;
+}
+
+const stateOf = ({ found, configuring }: BoxRow): string => (configuring ? 'configuring' : found.word);
+
+const imageText = ({ point, runsOn }: BoxRow): string | undefined =>
+  runsOn === undefined ? point?.image : `${runsOn} (next ${point?.image ?? '-'})`;
+
+const pidIn = ({ found }: BoxRow): number | undefined =>
+  found.word === 'failed' ? undefined : found.state?.init?.pid;
+
+const COLUMNS = [
+  { title: 'NAME', text: ({ name }: BoxRow) => name },
+  { title: 'STATE', text: stateOf, colour: ({ found }: BoxRow) => COLOURS[found.word] },
+  { title: 'IMAGE', text: imageText },
+  { title: 'FALLBACK', text: ({ point }: BoxRow) => point?.fallback },
+  { title: 'ENABLED', text: ({ enabled }: BoxRow) => (enabled ? 'yes' : undefined) },
+  { title: 'PID', align: 'right' as const, text: (row: BoxRow) => pidIn(row)?.toString() },
+];
+
+/** What a box is more than a subhost. */
+const boxJson = ({ point, runsOn, enabled }: BoxRow) => ({
+  image: point?.image ?? null,
+  instance: point?.instance ?? null,
+  generation: point?.generation ?? null,
+  fallback: point?.fallback ?? null,
+  runsOn: runsOn ?? null,
+  enabled: enabled ?? null,
+});
+
+const rowJson = (row: BoxRow) => ({
+  name: row.name,
+  state: stateOf(row),
+  pid: pidIn(row) ?? null,
+  ...boxJson(row),
+});
+
+async function status(call: Call): Promise<undefined> {
+  const { terminal, places } = call;
+  const settings = await loadSettings(SETTINGS_DIRECTORY);
+  const name = word(call, 0);
+  checkKnown(call, settings, name);
+  const [row] = boxRows(places, settings, terminal.warn, [name]);
+  if (!row) return;
+  const read = await readStatus(row.found, { meter: lazyMeter(), detailed: true, uid: terminal.uid });
+  if (call.args.has('json')) {
+    terminal.print(JSON.stringify({ ...jsonOf(read), state: stateOf(row), ...boxJson(row) }, null, 2));
+    return;
+  }
+  const { point, enabled } = row;
+  const more: [string, string | undefined][] = [
+    ['Image', point && `${imageText(row)} (generation ${point.generation})`],
+    ['Fallback', point?.fallback],
+    ['Enabled', enabled === undefined ? undefined : enabled ? 'yes' : 'no'],
+  ];
+  terminal.print(detailText(read, terminal.fancy, more));
+}
+
+/** @throws UserError for a name that no box has, as far as may be looked */
+function checkKnown({ places }: Call, settings: Settings, name: string): void {
+  checkBoxName(name);
+  if (!existsSync(boxConf(settings, name))) requireBox(places.wafers, name);
+}
+
+async function listImages({ places, args, terminal }: Call): Promise<undefined> {
+  const rows = boxImageRows(places);
+  if (args.has('json')) terminal.print(JSON.stringify(rows.map(imageJson), null, 2));
+  else if (rows.length > 0) terminal.print(textTable(IMAGE_COLUMNS, rows, { fancy: terminal.fancy }));
+}
+
+/** The points that have an instance of it, but are another one and do not fall back to it. */
+const others = ({ points, current, fallback }: BoxImageRow): string[] =>
+  points.filter((point) => !current.includes(point) && !fallback.includes(point));
+
+const IMAGE_COLUMNS = [
+  { title: 'IMAGE', text: ({ name }: BoxImageRow) => name },
+  {
+    title: 'STATE',
+    text: ({ state }: BoxImageRow) => state,
+    colour: ({ state }: BoxImageRow) => (state === 'open' ? ('yellow' as const) : undefined),
+  },
+  { title: 'CURRENT', text: ({ current }: BoxImageRow) => current.join(' ') },
+  { title: 'FALLBACK', text: ({ fallback }: BoxImageRow) => fallback.join(' ') },
+  { title: 'OTHERS', text: (row: BoxImageRow) => others(row).join(' ') },
+];
+
+const imageJson = (row: BoxImageRow) => ({
+  name: row.name,
+  parent: row.parent ?? null,
+  state: row.state,
+  current: row.current,
+  fallback: row.fallback,
+  others: others(row),
+});
+
+void runCommand(command);

@@ -1,0 +1,138 @@
+/**
+ * The confs of boxes, BOXES/NAME.conf. One is made when the box first needs it, and from then on is the
+ * administrator's: nothing here writes it again.
+ */
+import { chmodSync, existsSync, linkSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { asWritten, parseAssignments } from '../config/assignments.js';
+import type { Settings } from '../config/settings.js';
+import { readTrusted } from '../config/trust.js';
+import { isSubhostName } from '../config/values.js';
+import { errnoOf, UserError } from '../errors.js';
+import { findInLayers } from '../stack/find-in-layers.js';
+import { realPath } from '../stack/root-kind.js';
+import { namesIn, syncDirectory, writeFileAtomic } from '../sys/files.js';
+import { layersOf } from './box.js';
+import type { Prepared } from './prepare.js';
+
+/** BASE of the boxes whose conf is made here: what is mounted and shared is relative to it. */
+const BASES = '/var/lib/overlay-boot/boxes';
+
+/** A start/stop script that is started in a box whose image has it. */
+const STARTUP = '/startup';
+
+type Places = Pick<Settings, 'boxes' | 'runDir'>;
+
+/** Absolute path of a box's conf, without symbolic links, whether or not it is there. */
+export const boxConf = ({ boxes }: Places, name: string): string => join(realPath(boxes), `${name}.conf`);
+
+/** The conf that a box is booted from to be configured: nothing is started then. */
+export const configureConf = ({ runDir }: Places, name: string): string =>
+  join(realPath(runDir), `.${name}.configure`);
+
+/** Names of the boxes that have a conf, in alphabetical order. */
+export const confNames = ({ boxes }: Places): string[] =>
+  namesIn(boxes)
+    .filter((file) => file.endsWith('.conf'))
+    .map((file) => basename(file, '.conf'))
+    .filter(isSubhostName);
+
+/**
+ * Makes the conf of a box, unless there is one.
+ * @param instance  what it is, or an image that it will be of
+ * @returns true where it was made
+ */
+export function makeBoxConf(
+  places: Places,
+  name: string,
+  instance: { wafers: string; name: string },
+): boolean {
+  const conf = boxConf(places, name);
+  if (existsSync(conf)) return false;
+  const startup = findInLayers(layersOf(instance.wafers, instance.name), STARTUP);
+  const isScript = startup !== undefined && (statSync(startup).mode & 0o111) !== 0;
+  const base = join(BASES, name);
+  mkdirSync(base, { recursive: true, mode: 0o755 });
+  mkdirSync(dirname(conf), { recursive: true, mode: 0o755 });
+  return writeNew(conf, confText(name, base, isScript ? `START=${STARTUP}` : '#START=networking ssh'));
+}
+
+const confText = (name: string, base: string, start: string): string => `\
+# The box ${name}: boxctl(8) has made this file and leaves it alone. overlay-boot.conf(5) has all variables; what is
+# changed holds from the next start on.
+BASE=${base}
+STACK=${name}
+# What is started in it, in order: services, or start/stop scripts by their absolute paths.
+${start}
+# A cable to a bridge of the host. With a MAC address of its own the box is found again at once after a cutover.
+#CABLES=br0=02:00:00:00:00:01
+`;
+
+/** Writes a file that is not there yet, whole. @returns false where somebody else was quicker */
+function writeNew(path: string, text: string): boolean {
+  const beside = join(dirname(path), `.${basename(path)}.${process.pid}`);
+  writeFileAtomic(beside, text);
+  try {
+    chmodSync(beside, 0o644);
+    linkSync(beside, path); // rename(2) would replace what is there
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') return false;
+    throw error;
+  } finally {
+    rmSync(beside, { force: true });
+    syncDirectory(dirname(path));
+  }
+}
+
+/** Takes back a conf that makeBoxConf() made. */
+export function removeBoxConf(places: Places, name: string): void {
+  const conf = boxConf(places, name);
+  rmSync(conf, { force: true });
+  syncDirectory(dirname(conf));
+}
+
+/** Variables that hold for a box that is configured as they do when it runs. */
+const KEPT_TO_CONFIGURE: readonly string[] = ['CAPS', 'MEMORY_MAX', 'CPU_MAX', 'PIDS_MAX', 'RAM_SIZE'];
+
+/** Where the box is, and a log that is not its own. */
+interface ConfigurePaths {
+  readonly name: string;
+  readonly base: string;
+  readonly live: string;
+  readonly log: string;
+}
+
+/**
+ * Writes the conf to configure a box with: its root and its rights, without services, cables, shares and hooks.
+ * @returns the conf's path
+ */
+export function writeConfigureConf(places: Places, { name, base, live, log }: ConfigurePaths): string {
+  const conf = boxConf(places, name);
+  const kept = parseAssignments(readTrusted(conf).text, conf).assignments.filter((one) =>
+    KEPT_TO_CONFIGURE.includes(one.name),
+  );
+  const path = configureConf(places, name);
+  const own = [`NAME=${name}`, `BASE=${base}`, `LIVE=${live}`, `STACK=${name}`, 'START=none', `LOG=${log}`];
+  const lines = [...own, ...kept.map((one) => `${one.name}=${asWritten(one)}`)];
+  writeFileAtomic(path, `${lines.join('\n')}\n`, { durable: false });
+  return path;
+}
+
+/**
+ * A box's conf is the administrator's, but for what makes it the box's.
+ * @throws UserError
+ */
+export function checkBoxConf(
+  { identity, config, commands }: Pick<Prepared, 'identity' | 'config' | 'commands'>,
+  name: string,
+): void {
+  const { conf } = identity;
+  if (identity.name !== name)
+    throw new UserError({
+      what: `${conf}: NAME is ${identity.name}`,
+      todo: `a box has its own: leave NAME out`,
+    });
+  if (commands.has('STACK') || config.stack?.kind !== 'named' || config.stack.name !== name)
+    throw new UserError({ what: `${conf}: STACK is not the box`, todo: `write STACK=${name}` });
+}

@@ -1,0 +1,155 @@
+/** What boots and stops boxes: as subhosts, from a conf. */
+import { join } from 'node:path';
+import { Failure } from '../errors.js';
+import { requireWafer, stackOfWafer } from '../stack/from-wafers.js';
+import { isRunning } from '../state/liveness.js';
+import { makeRunDirectory, readState } from '../state/state-file.js';
+import type { SubhostState } from '../state/subhost-state.js';
+import { boot } from './boot.js';
+import type { BootHost, BootRequest } from './boot-types.js';
+import { checkBootable } from './box.js';
+import { boxConf, checkBoxConf, configureConf, writeConfigureConf } from './box-conf.js';
+import { checkWiring } from './cables.js';
+import { checkUnused } from './mount-point.js';
+import { type Prepared, prepare } from './prepare.js';
+
+/** What a box came to when it was started. */
+export interface Started {
+  readonly outcome: 'booted' | 'running';
+  /** Services that failed to start. */
+  readonly degraded: readonly string[];
+}
+
+/** What commands ask of whatever boots a box. */
+export interface BoxEngine {
+  /** @throws Failure where something of its name runs that is not the box */
+  runs(): boolean;
+  /**
+   * Finds out, and gets ready, as much as can be while the box still runs: then it has only to be stopped and started.
+   * @param instance  what it will be
+   * @throws UserError, Failure or ErrorList for everything that would keep it from starting
+   */
+  prepare(instance: string): Promise<void>;
+  /**
+   * Starts the current instance.
+   * @param interruptible  false for what takes something back, whoever interrupts
+   * @returns when it is ready
+   * @throws UserError, Failure or ErrorList; nothing of it runs then
+   */
+  start(options?: { readonly interruptible: boolean }): Promise<Started>;
+  /** @returns false where it did not run */
+  stop(options?: { readonly kill: boolean }): Promise<boolean>;
+}
+
+interface EngineOptions {
+  readonly name: string;
+  /** For a start; milliseconds, 0 is no limit. */
+  readonly timeoutMs: number;
+  /** Ends a start. */
+  readonly signal: AbortSignal;
+  readonly warn: (line: string) => void;
+}
+
+/** A box as a subhost. */
+export class SubhostEngine implements BoxEngine {
+  readonly #host: BootHost;
+  readonly #options: EngineOptions;
+  /** What is wrong in a conf, but no error, is said once, however often it is read. */
+  readonly #said = new Set<string>();
+
+  constructor(host: BootHost, options: EngineOptions) {
+    this.#host = host;
+    this.#options = options;
+  }
+
+  runs(): boolean {
+    const state = this.#running();
+    return state !== undefined && !this.#isConfigured(state);
+  }
+
+  async prepare(instance: string): Promise<void> {
+    this.#running();
+    const prepared = await prepare(
+      this.#host,
+      this.#request(boxConf(this.#host.settings, this.#options.name)),
+    );
+    checkBoxConf(prepared, this.#options.name);
+    const { wafers } = this.#host;
+    stackOfWafer(instance, { wafers });
+    checkUnused(requireWafer(wafers, instance));
+    checkBootable(wafers, instance);
+    await this.#checkCables(prepared);
+    // Loaded now: once the box is stopped, every millisecond counts.
+    await Promise.all([import('./stop.js'), import('../sys/run.js')]);
+  }
+
+  async start({ interruptible = true } = {}): Promise<Started> {
+    const state = this.#running();
+    // Whoever configured it was killed: the lock of the box would be theirs.
+    if (state && this.#isConfigured(state)) await this.stop({ kill: true });
+    makeRunDirectory(this.#host.settings.runDir);
+    const request = this.#request(boxConf(this.#host.settings, this.#options.name));
+    const never = new AbortController().signal;
+    return await boot(this.#host, interruptible ? request : { ...request, signal: never });
+  }
+
+  /** Boots it with nothing started in it. @returns its record */
+  async startToConfigure(): Promise<SubhostState> {
+    const { settings } = this.#host;
+    const { name } = this.#options;
+    const { identity, config } = await prepare(this.#host, this.#request(boxConf(settings, name)));
+    makeRunDirectory(settings.runDir);
+    const log = join(settings.logDir, `${name}.configure.log`);
+    const conf = writeConfigureConf(settings, { ...identity, live: config.live, log });
+    await this.stop({ kill: true });
+    await boot(this.#host, this.#request(conf));
+    const state = this.#running();
+    if (state) return state;
+    throw new Failure({ what: `${name} ended at once`, todo: `see ${log}` });
+  }
+
+  async stop({ kill = false } = {}): Promise<boolean> {
+    if (!this.#running() && !kill) return false;
+    const { settings, initProgram } = this.#host;
+    const { runDir, graceMs, serviceTimeoutMs } = settings;
+    const { name, warn } = this.#options;
+    const { stop } = await import('./stop.js');
+    const outcome = await stop({ runDir, name, initProgram, kill, serviceTimeoutMs, graceMs, warn });
+    return outcome !== 'not running';
+  }
+
+  /** The record of what runs, if that is the box. @throws Failure for another subhost of that name */
+  #running(): SubhostState | undefined {
+    const { name } = this.#options;
+    const { settings } = this.#host;
+    const state = readState(settings.runDir, name);
+    if (!state || !isRunning(settings.runDir, state)) return undefined;
+    if (state.conf === boxConf(settings, name) || this.#isConfigured(state)) return state;
+    throw new Failure({
+      what: `${name} runs, but is no box: it was booted from ${state.conf}`,
+      todo: `overlay-stop ${name}, or another name for the box`,
+    });
+  }
+
+  #isConfigured({ conf }: SubhostState): boolean {
+    return conf === configureConf(this.#host.settings, this.#options.name);
+  }
+
+  #request(conf: string): BootRequest {
+    const { timeoutMs, signal } = this.#options;
+    return { conf, mkdir: true, timeoutMs, signal, stay: false, warn: (line) => this.#sayOnce(line) };
+  }
+
+  #sayOnce(line: string): void {
+    if (!this.#said.has(line)) this.#options.warn(line);
+    this.#said.add(line);
+  }
+
+  async #checkCables({ identity: { conf, name }, config: { cables } }: Prepared): Promise<void> {
+    if (cables.length === 0) return;
+    const { settings, netnsDir } = this.#host;
+    const own = readState(settings.runDir, name)?.cables.map(({ host }) => host) ?? [];
+    const wiring = { conf, name, netns: join(netnsDir, name), cables };
+    await checkWiring(await this.#host.route(), wiring, new Set(own));
+  }
+}
