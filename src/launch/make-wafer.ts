@@ -14,6 +14,7 @@ import {
   rmSync,
   type Stats,
   statSync,
+  symlinkSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoOf } from '../errors.js';
@@ -24,35 +25,45 @@ import { isAlive, readProcessStat } from '../sys/process-stat.js';
 /** `:` is in no wafer's name. The process is named in it: what is left of one that has ended is nobody's. */
 const UNFINISHED = /^\.new:([0-9]+)-([0-9]+)(:[0-9]+)?$/;
 
-/** Where this process makes what is to be renamed into its place in WAFERS, or in a directory below. */
-export function unfinishedPath(wafers: string): string {
+/**
+ * Where this process makes what is to be renamed into its place in WAFERS, or in a directory below.
+ * @param prefix  in front of the name, for other directories: what it will be
+ */
+export function unfinishedPath(wafers: string, prefix = ''): string {
   const start = readProcessStat(process.pid)?.startTimeTicks ?? 0;
-  return join(wafers, `.new:${process.pid}-${start}`);
+  return join(wafers, `${prefix}.new:${process.pid}-${start}`);
 }
 
 /** Removes what commands that were killed have left in WAFERS. What cannot be removed is in nobody's way. */
-export function clearUnfinished(wafers: string): void {
-  clearAll(wafers, (owner) => !isAlive(owner));
+export function clearUnfinished(wafers: string, prefix = ''): void {
+  clearAll(wafers, prefix, (owner) => !isAlive(owner));
 }
 
-/** Removes what this process has put aside by discard(). */
+/** Removes what this process has put aside. */
 export function clearDiscarded(wafers: string): void {
-  clearAll(wafers, ({ pid }, number) => pid === process.pid && number !== undefined);
+  clearAll(wafers, '', ({ pid }, number) => pid === process.pid && number !== undefined);
 }
 
 function clearAll(
   wafers: string,
+  prefix: string,
   isGarbage: (owner: Parameters<typeof isAlive>[0], number: string | undefined) => boolean,
 ): void {
+  const names = quietly(() => readdirSync(wafers)) ?? [];
+  for (const name of names.filter((name) => name.startsWith(prefix))) {
+    const [, pid, start, number] = UNFINISHED.exec(name.slice(prefix.length)) ?? [];
+    if (pid === undefined || !isGarbage({ pid: Number(pid), startTimeTicks: Number(start) }, number))
+      continue;
+    quietly(() => rmSync(join(wafers, name), { recursive: true, force: true }));
+  }
+}
+
+/** No WAFERS, or one that cannot be written: the command itself finds out. */
+function quietly<T>(act: () => T): T | undefined {
   try {
-    for (const name of readdirSync(wafers)) {
-      const [, pid, start, number] = UNFINISHED.exec(name) ?? [];
-      if (pid === undefined || !isGarbage({ pid: Number(pid), startTimeTicks: Number(start) }, number))
-        continue;
-      rmSync(join(wafers, name), { recursive: true, force: true });
-    }
+    return act();
   } catch {
-    // No WAFERS, or one that cannot be written: the command itself finds out.
+    return undefined;
   }
 }
 
@@ -87,11 +98,21 @@ export function makeWaferFrame(place: string, { parent, image }: NewWafer): void
 
 /** Makes the `data` that a wafer has lost, as a new wafer's. */
 export function replaceData(directory: string, parent: Wafer): void {
-  buildBeside(
-    join(directory, 'data'),
-    (beside) => makeData(beside, join(parent.directory, 'data'), { machineId: true }),
-    dirname(directory),
-  );
+  freshData(directory, parent, () => {});
+}
+
+/** Makes a wafer's `data` anew, as a new wafer's; what it had goes when all is made. */
+export function resetData(directory: string, parent: Wafer): void {
+  freshData(directory, parent, (data) => discard(data, dirname(directory)));
+}
+
+function freshData(directory: string, parent: Wafer, makeWay: (data: string) => void): void {
+  const data = join(directory, 'data');
+  const make = (beside: string): void => {
+    makeData(beside, join(parent.directory, 'data'), { machineId: true });
+    makeWay(data);
+  };
+  buildBeside(data, make, dirname(directory));
 }
 
 /** Takes back a wafer that createWafer() made. */
@@ -102,7 +123,23 @@ export function removeWafer(directory: string): void {
 }
 
 /** So many were put aside by this process. */
-let discarded = 0;
+let aside = 0;
+
+/** A place in WAFERS that is cleared in the end: by clearDiscarded(), or the next command. */
+const placeAside = (wafers: string): string => `${unfinishedPath(wafers)}:${++aside}`;
+
+/**
+ * Makes a symbolic link that is not in its place yet.
+ * @returns puts it there, by one rename, in place of the one before: no disk is too full for that
+ */
+export function prepareLink(wafers: string, target: string): (path: string) => void {
+  const beside = placeAside(wafers);
+  symlinkSync(target, beside);
+  return (path) => {
+    renameSync(beside, path);
+    syncDirectory(dirname(path));
+  };
+}
 
 /**
  * Takes something out of the store by one rename; clearDiscarded(), or the next command, removes the files.
@@ -110,7 +147,7 @@ let discarded = 0;
  */
 export function discard(path: string, wafers = dirname(path)): void {
   try {
-    renameSync(path, `${unfinishedPath(wafers)}:${++discarded}`);
+    renameSync(path, placeAside(wafers));
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') throw error;
   }

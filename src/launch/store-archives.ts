@@ -26,10 +26,10 @@ import { TarCheck } from '../stack/tar-check.js';
 import { makeDirectory, syncDirectory } from '../sys/files.js';
 import { initProgram } from '../sys/init-program.js';
 import type { StartedProgram } from '../sys/run.js';
-import { makeWaferFrame, unfinishedPath } from './make-wafer.js';
+import { clearUnfinished, makeWaferFrame, unfinishedPath } from './make-wafer.js';
 import { mountPlan, runInit } from './mount-stack.js';
 import { checkFree, flush, parentWafer } from './store-images.js';
-import { type StorePlaces, withStore } from './store-lock.js';
+import { inWords, type StorePlaces, withStore } from './store-lock.js';
 
 /** How far it is; bytes. */
 export interface Progress {
@@ -46,6 +46,8 @@ export interface ArchiveOptions {
 }
 
 const PROGRESS_MS = 200;
+/** Of the name of an archive so many characters are in that of the file that it is written to at first. */
+const PREFIX_MAX = 50;
 const CHUNK_BYTES = 1 << 20;
 const readFd = promisify(readCallback);
 
@@ -104,7 +106,7 @@ export async function importImage(
   } catch (cause) {
     if (options.signal?.aborted)
       throw new Failure({ what: `${file}: interrupted: no image was made`, cause });
-    throw named(file, cause);
+    throw named(file, inWords(wafers, cause));
   } finally {
     closeSync(archive.fd);
     rmSync(beside, { recursive: true, force: true });
@@ -248,7 +250,7 @@ async function write({ stdin, done }: StartedProgram, bytes: Buffer): Promise<vo
 
 /**
  * Writes an image's layer, or with `squash` the image with all that it lies on, to a tar archive, which is compressed
- * as its name says. It is written beside, and appears whole.
+ * as its name says. It is written beside, and appears whole; one that was killed is cleared by the next of that name.
  * @returns the bytes of the archive
  * @throws UserError for no such image, Failure for what tar could not do; nothing is left then
  */
@@ -259,7 +261,9 @@ export async function exportImage(
 ): Promise<number> {
   requireSealed(places.wafers, name);
   const target = targetOf(file);
-  const beside = join(dirname(target), `.${basename(target)}.${process.pid}.tmp`);
+  const prefix = `.${basename(target).slice(0, PREFIX_MAX)}`;
+  const beside = unfinishedPath(dirname(target), prefix);
+  clearUnfinished(dirname(target), prefix);
   const lock = openSync(join(places.wafers, name, 'data'), 'r');
   const timer = setInterval(() => {
     onProgress?.({ done: statSync(beside, { throwIfNoEntry: false })?.size ?? 0, total: undefined });

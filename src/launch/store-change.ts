@@ -6,8 +6,8 @@
  */
 import { existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { Failure, quoted } from '../errors.js';
-import { readWafer, requireWafer } from '../stack/from-wafers.js';
+import { ErrorList, errnoOf, Failure, quoted } from '../errors.js';
+import { readWafer, requireWafer, type Wafer } from '../stack/from-wafers.js';
 import {
   instancesOf,
   POINTS,
@@ -17,7 +17,7 @@ import {
   readPoint,
 } from '../stack/store.js';
 import { makeDirectory, readIfExists, syncDirectory, writeFileAtomic } from '../sys/files.js';
-import { buildBeside, discard, replaceData } from './make-wafer.js';
+import { clearDiscarded, discard, prepareLink, replaceData } from './make-wafer.js';
 
 /** What is under way. `made`: an instance that was not there before. */
 export type Change =
@@ -39,11 +39,31 @@ export async function noted<T>(wafers: string, change: Change, act: () => Promis
   makeDirectory(join(wafers, POINTS), 0o755);
   writeFileAtomic(notePath(wafers), `${JSON.stringify(change)}\n`);
   try {
-    return await act();
-  } finally {
+    const result = await act();
     finishChange(wafers);
+    return result;
+  } catch (error) {
+    await undoing(error, [() => finishChange(wafers)]);
+    throw error;
   }
 }
+
+/**
+ * Takes back what an error was in the way of: all of it, whatever fails.
+ * @throws ErrorList of that error and those that this has met
+ */
+export async function undoing(error: unknown, undo: readonly (() => unknown)[]): Promise<void> {
+  const errors: Error[] = [];
+  for (const step of undo)
+    try {
+      await step();
+    } catch (more) {
+      errors.push(asError(more));
+    }
+  if (errors.length > 0) throw new ErrorList([asError(error), ...errors]);
+}
+
+const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)));
 
 /** Brings what is noted to its end, and forgets it. For who holds the store's lock. */
 export function finishChange(wafers: string): void {
@@ -71,7 +91,8 @@ function finish(wafers: string, change: Change): void {
       break;
     case 'generation':
       if (readPoint(wafers, change.point)?.current.number === change.number) break;
-      discard(join(pointDirectory(wafers, change.point), String(change.number)), wafers);
+      if (existsSync(pointDirectory(wafers, change.point)))
+        discard(join(pointDirectory(wafers, change.point), String(change.number)), wafers);
       if (change.made !== undefined) discard(join(wafers, change.made));
       break;
     case 'delete-point':
@@ -82,21 +103,28 @@ function finish(wafers: string, change: Change): void {
       deleteInstance(wafers, change.instance);
       break;
     case 'reset':
-      if (!readWafer(wafers, change.instance)?.hasData) freshData(wafers, change.instance);
+      if (!readWafer(wafers, change.instance)?.hasData)
+        replaceData(join(wafers, change.instance), parentOf(wafers, change.instance));
   }
 }
 
-/** Gives an instance an empty `data`, as a new one has. */
-function freshData(wafers: string, instance: string): void {
-  const { directory, parent } = requireWafer(wafers, instance);
-  replaceData(directory, requireWafer(wafers, parent ?? ''));
-}
+/** The image of an instance. */
+export const parentOf = (wafers: string, instance: string): Wafer =>
+  requireWafer(wafers, requireWafer(wafers, instance).parent ?? '');
 
 /** Takes an instance out of its point's history, and removes it. May be done over again. */
 function deleteInstance(wafers: string, instance: string): void {
   const point = readPoint(wafers, parseInstanceName(instance)?.point ?? '');
-  if (point) forget(wafers, point, instance);
-  discard(join(wafers, instance));
+  try {
+    if (point) forget(wafers, point, instance);
+    discard(join(wafers, instance));
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOSPC' || !point) throw error;
+    // There is as much room as the instance itself takes.
+    discard(join(wafers, instance));
+    clearDiscarded(wafers);
+    forget(wafers, point, instance);
+  }
 }
 
 /** Generations that replaced one of the instance's have then replaced what that had replaced. */
@@ -116,10 +144,8 @@ function forget(wafers: string, { directory, generations }: Point, instance: str
     if (own === instance) discard(join(directory, String(number)), wafers);
 }
 
-/** Makes a symbolic link, or has it lead elsewhere, by one rename. */
-export function replaceLink(wafers: string, path: string, target: string): void {
-  buildBeside(path, (beside) => symlinkSync(target, beside), wafers);
-}
+/** Has a symbolic link lead elsewhere, by one rename. */
+const replaceLink = (wafers: string, path: string, target: string): void => prepareLink(wafers, target)(path);
 
 /** The directory of a generation. */
 export function makeGeneration(place: string, instance: string, replaced: number | undefined): void {
@@ -127,10 +153,4 @@ export function makeGeneration(place: string, instance: string, replaced: number
   symlinkSync(`../../../${instance}`, join(place, 'instance'));
   if (replaced !== undefined) symlinkSync(`../${replaced}`, join(place, 'replaced'));
   syncDirectory(place);
-}
-
-/** Removes an instance's changes: its data is as that of a new one. */
-export function resetData(wafers: string, instance: string): void {
-  discard(join(wafers, instance, 'data'), wafers);
-  freshData(wafers, instance);
 }

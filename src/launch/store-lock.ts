@@ -3,9 +3,9 @@
  * It is the lock of the directory WAFERS itself, and of the open file: the kernel lets go of it when this process and
  * whatever it had mount for it have ended.
  */
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync, statfsSync } from 'node:fs';
 import { basename } from 'node:path';
-import { Failure } from '../errors.js';
+import { errnoOf, Failure } from '../errors.js';
 import { makeDirectory, namesIn } from '../sys/files.js';
 import { allPids } from '../sys/proc.js';
 import { clearDiscarded, clearUnfinished } from './make-wafer.js';
@@ -38,12 +38,25 @@ export async function withStore<T>(
   places: StorePlaces,
   change: (store: Store) => Promise<T> | T,
 ): Promise<T> {
-  const { wafers, stacks } = places;
-  makeDirectory(wafers, 0o700);
+  const { wafers } = places;
+  try {
+    makeDirectory(wafers, 0o700);
+    return await locked(places, change);
+  } catch (error) {
+    throw inWords(wafers, error);
+  } finally {
+    clearDiscarded(wafers);
+  }
+}
+
+async function locked<T>(
+  { wafers, stacks, onWait }: StorePlaces,
+  change: (store: Store) => Promise<T> | T,
+): Promise<T> {
   const hold = openSync(wafers, 'r');
   try {
     await lockAlone(hold, {
-      onWait: places.onWait,
+      onWait,
       busy: (holder) =>
         new Failure({
           what: `the store ${wafers} is being changed by ${holder}`,
@@ -55,8 +68,43 @@ export async function withStore<T>(
     return await change({ wafers, stacks, hold });
   } finally {
     closeSync(hold);
-    clearDiscarded(wafers);
   }
+}
+
+/** What keeps a file system from being written to, by its name in errno(3). */
+const OBSTACLES = {
+  ENOSPC: { what: 'its file system is full', todo: 'make room there; delete-image needs none itself' },
+  EDQUOT: { what: 'the quota of its file system is used up', todo: 'make room there' },
+  EROFS: { what: 'its file system is read-only', todo: 'mount it for writing' },
+} as const;
+
+/** What was to be done and what to do, of an error by which Node only says which call failed; others as they are. */
+export function inWords(wafers: string, error: unknown): unknown {
+  const cause = error instanceof Error ? (error.cause ?? error) : error;
+  const { path = wafers, dest = path } = cause as NodeJS.ErrnoException & { readonly dest?: string };
+  const errno = errnoOf(cause) ?? '';
+  return isObstacle(errno) && dest.startsWith(wafers) ? cannotChange(wafers, errno, cause) : error;
+}
+
+const isObstacle = (errno: string): errno is keyof typeof OBSTACLES => Object.hasOwn(OBSTACLES, errno);
+
+function cannotChange(wafers: string, errno: keyof typeof OBSTACLES, cause?: unknown): Failure {
+  const { what, todo } = OBSTACLES[errno];
+  return new Failure({ what: `the store ${wafers} cannot be changed: ${what}`, todo, cause });
+}
+
+/** Mounting an overlay makes a few files in its work directory, some of them only to see what the disk can do. */
+const MOUNT_NEEDS = { files: 12, bytes: 128 << 10 } as const;
+
+/**
+ * Whoever unmounts something to mount it again makes sure that it can.
+ * @throws Failure where the disk is too full
+ */
+export function checkRoomToMount(wafers: string): void {
+  const { files, ffree, bfree, bsize } = statfsSync(wafers);
+  // A file system that makes inodes when it needs them has none to speak of.
+  const isFull = (files > 0 && ffree < MOUNT_NEEDS.files) || bfree * bsize < MOUNT_NEEDS.bytes;
+  if (isFull) throw cannotChange(wafers, 'ENOSPC');
 }
 
 /** For a lock that somebody else has. */

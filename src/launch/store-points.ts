@@ -19,11 +19,11 @@ import {
 } from '../stack/store.js';
 import { syncDirectory } from '../sys/files.js';
 import { mountsOf } from '../sys/mountinfo.js';
-import { buildBeside, createWafer } from './make-wafer.js';
+import { buildBeside, createWafer, prepareLink, resetData } from './make-wafer.js';
 import { checkMountPoint, checkUnused, isStacked, mountAt, unmountAt } from './mount-point.js';
-import { makeGeneration, noted, replaceLink, resetData } from './store-change.js';
+import { makeGeneration, noted, parentOf, undoing } from './store-change.js';
 import { checkFree, parentWafer, refuseUse } from './store-images.js';
-import { type Store, type StorePlaces, withStore } from './store-lock.js';
+import { checkRoomToMount, type Store, type StorePlaces, withStore } from './store-lock.js';
 import { mountPointOf, type WaferPlaces } from './wafers.js';
 
 /** What a switch of a point came to. */
@@ -143,8 +143,11 @@ export async function resetInstance(places: StorePlaces, point: string, image: s
   const instance = checkInstanceName(image, point);
   await withStore(places, async ({ wafers }) => {
     requirePoint(wafers, point);
-    refuseUse(requireInstance(wafers, point, image));
-    await noted(wafers, { change: 'reset', instance }, () => resetData(wafers, instance));
+    const wafer = requireInstance(wafers, point, image);
+    refuseUse(wafer);
+    await noted(wafers, { change: 'reset', instance }, () =>
+      resetData(wafer.directory, parentOf(wafers, instance)),
+    );
   });
 }
 
@@ -235,17 +238,19 @@ async function switchTo(
 ): Promise<Switched> {
   const link = join(point.directory, 'current');
   const path = mountPointOf(store, point.name);
+  // Before anything is unmounted: on a full disk there would be no way back.
+  if (isStacked(path)) checkRoomToMount(store.wafers);
+  const [forward, back] = [number, point.current.number].map((to) => prepareLink(store.wafers, String(to)));
   const mounted = await unmountAt(path);
-  replaceLink(store.wafers, link, String(number));
-  if (!mounted) return { instance, changed: true, mountedAt: undefined };
   try {
-    await mountInstance(store, instance, path);
+    forward?.(link);
+    if (mounted) await mountInstance(store, instance, path);
   } catch (error) {
-    replaceLink(store.wafers, link, String(point.current.number));
-    await mountInstance(store, point.current.instance, path);
+    const remount = async () => mounted && (await mountInstance(store, point.current.instance, path));
+    await undoing(error, [() => back?.(link), remount]);
     throw error;
   }
-  return { instance, changed: true, mountedAt: path };
+  return { instance, changed: true, mountedAt: mounted ? path : undefined };
 }
 
 async function mountInstance(

@@ -2,13 +2,14 @@
  * stacko commands of which the power takes the end: of all that was not fsynced by then, any part may be on the disk.
  * The next command finds the old state or the new one, and what a command has said to be done is done.
  */
-import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { clearDiscarded, clearUnfinished } from '../../src/launch/make-wafer.js';
 import { finishChange } from '../../src/launch/store-change.js';
 import { DiskModel, TRACED } from '../helpers/disk-model.js';
 import { useSandbox } from '../helpers/namespaces.js';
+import { storeState } from '../helpers/store-state.js';
 import { resetProgram } from '../helpers/tools.js';
 
 /** What is on the disk; the store is a directory in it. */
@@ -73,9 +74,9 @@ describe('stacko when the power goes', () => {
     it(`${title}: leaves the old state or the new one`, async () => {
       await renew(() => `cp -a /srv/t/saved/. ${DISK}; ${prepare}`);
       const model = new DiskModel(DISK, outside(DISK));
-      const old = stateOf(outside(WAFERS));
+      const old = storeState(outside(WAFERS));
       await sh(`strace -f -y -qq -s 100000 -o ${TRACE} -e trace=${TRACED} ${command(args)}`);
-      const now = stateOf(outside(WAFERS));
+      const now = storeState(outside(WAFERS));
       model.take(await sandbox().readFile(TRACE));
       expect(model.length).to.be.greaterThan(1);
 
@@ -90,7 +91,7 @@ describe('stacko when the power goes', () => {
         clearUnfinished(wafers);
         finishChange(wafers);
         clearDiscarded(wafers);
-        return stateOf(wafers);
+        return storeState(wafers);
       };
       expect(foundAfter(model.keptAt(model.length, () => true)), 'all of it is in the model').to.equal(now);
       expect(foundAfter(model.keptAt(model.length, () => false)), 'what is done stays').to.equal(now);
@@ -117,7 +118,7 @@ describe('stacko when the power goes', () => {
       await renew((disk) => void model.writeTo(disk, lastOld));
       expect(await sh('stacko list-images; stacko list-stackpoints; wafers tree')).not.to.include('broken');
       await sh(command(args));
-      expect(stateOf(outside(WAFERS))).to.equal(now);
+      expect(storeState(outside(WAFERS))).to.equal(now);
     });
 });
 
@@ -145,26 +146,3 @@ function randomNumbers(seed: number): () => number {
 
 const listing = (model: DiskModel, kept: readonly boolean[]): string =>
   kept.map((is, i) => `${is ? '+' : '-'} ${model.lineOf(i)}`).join('\n');
-
-/** All of a store but times, what is in work directories, and which id a machine got. */
-function stateOf(wafers: string): string {
-  const lines: string[] = [];
-  const walk = (path: string): void => {
-    for (const name of readdirSync(join(wafers, path)).sort()) {
-      const place = join(path, name);
-      const stat = lstatSync(join(wafers, place));
-      const content = stat.isSymbolicLink()
-        ? readlinkSync(join(wafers, place))
-        : stat.isFile()
-          ? readFileSync(join(wafers, place), 'latin1').replace(/^[0-9a-f]{32}\n$/, 'ID')
-          : '';
-      lines.push(`${place} ${stat.mode.toString(8)} ${stat.uid}:${stat.gid} ${JSON.stringify(content)}`);
-      if (stat.isDirectory() && !/^[^/]+\/work$/.test(place)) walk(place);
-    }
-  };
-  if (lstatSync(wafers, { throwIfNoEntry: false })) walk('');
-  // The directory of the points alone says nothing.
-  return lines
-    .filter((line, i) => !/^points \S+ \S+ ""$/.test(line) || lines[i + 1]?.startsWith('points/'))
-    .join('\n');
-}
