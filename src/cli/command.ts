@@ -47,6 +47,8 @@ export interface Command {
   readonly options: readonly OptionSpec[];
   /** Options end at the first positional argument: what follows is somebody else's command line. */
   readonly optionsFirst?: boolean;
+  /** When `main` has returned nothing is under way any more: Node need not take itself apart, which takes a while. */
+  readonly endsAtOnce?: boolean;
   /** Returns the exit code. */
   main(args: Arguments, terminal: Terminal): Promise<number>;
 }

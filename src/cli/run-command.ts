@@ -1,6 +1,6 @@
 /** Runs a command: parse, call, print one error line per mistake, set the exit code. */
-import { isatty } from 'node:tty';
-import { EXIT } from '../errors.js';
+import { writeSync } from 'node:fs';
+import { EXIT, errnoOf } from '../errors.js';
 import { type Command, helpText, parseCommandLine, type Terminal } from './command.js';
 
 declare const OVERLAY_BOOT_VERSION: string; // put in by the bundler, from package.json
@@ -20,6 +20,7 @@ export async function runCommand(command: Command): Promise<void> {
       // What is waited for may never come, and then Node ends by itself: that is no success.
       process.exitCode = EXIT.failure;
       process.exitCode = await command.main(args, terminal);
+      if (command.endsAtOnce) process.exit();
     }
   } catch (error) {
     report(error, terminal);
@@ -39,13 +40,13 @@ function report(error: unknown, terminal: Terminal): void {
 }
 
 /**
- * stdout, made when something is printed: it takes a while, and most of the time nothing waits for that any more.
- * What a command does never depends on it: a reader that went away (`overlay-boot … | head -1`) is no failure, and
- * a full disk is told at the end.
+ * stdout, written at once: Node's stream for it takes longer to load than most commands take, and is there for a pipe
+ * that does not block and is full. What a command does never depends on it: a reader that went away
+ * (`overlay-boot … | head -1`) is no failure, and a full disk is told at the end.
  */
 class Output {
   readonly #warn: (line: string) => void;
-  #stdout: NodeJS.WriteStream | undefined;
+  #stream: NodeJS.WriteStream | undefined;
   #lost: NodeJS.ErrnoException | undefined;
 
   constructor(warn: (line: string) => void) {
@@ -57,16 +58,28 @@ class Output {
   }
 
   print(line: string): void {
-    this.#stdout ??= this.#open();
-    if (!this.#lost) this.#stdout.write(`${line}\n`);
+    const text = Buffer.from(`${line}\n`);
+    const rest = this.#stream ? text : this.#writeNow(text);
+    if (rest.length === 0 || this.#lost) return;
+    this.#stream ??= process.stdout.on('error', (error: NodeJS.ErrnoException) => this.#lose(error));
+    this.#stream.write(rest);
   }
 
-  #open(): NodeJS.WriteStream {
-    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-      if (!this.#lost && error.code !== 'EPIPE') this.#fail(error);
-      this.#lost ??= error;
-    });
-    return process.stdout;
+  /** Returns what stdout has no room for. */
+  #writeNow(text: Buffer): Buffer {
+    let rest = text;
+    try {
+      while (rest.length > 0 && !this.#lost) rest = rest.subarray(writeSync(1, rest));
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      if (errnoOf(error) !== 'EAGAIN') this.#lose(error);
+    }
+    return rest;
+  }
+
+  #lose(error: NodeJS.ErrnoException): void {
+    if (!this.#lost && error.code !== 'EPIPE') this.#fail(error);
+    this.#lost ??= error;
   }
 
   #fail(error: NodeJS.ErrnoException): void {
@@ -76,6 +89,9 @@ class Output {
     });
   }
 }
+
+/** Loaded when asked for: node:tty brings Node's network along. */
+const isTerminal = (fd: number): boolean => (require('node:tty') as typeof import('node:tty')).isatty(fd);
 
 function realTerminal(name: string): Terminal {
   let stderr: NodeJS.WriteStream | undefined;
@@ -87,7 +103,9 @@ function realTerminal(name: string): Terminal {
   return {
     env: process.env,
     cwd: process.cwd(),
-    fancy: isatty(1) && !process.env.NO_COLOR,
+    get fancy() {
+      return isTerminal(1) && !process.env.NO_COLOR;
+    },
     uid: process.geteuid?.() ?? -1,
     print: (line) => output.print(line),
     outputIsLost: () => output.isLost,

@@ -3,11 +3,18 @@
  * start 9 ms later, since that has to load what starts processes first.
  *
  * usage: init start SCRIPT [ARGUMENT...]
- * The launcher's socket is descriptor 3 of Node; OVERLAY_BOOT_LAUNCHER is the pid of the Node it is meant for.
+ * The launcher's socket is descriptor 3 of Node, which SIGURG tells of what comes from there (see launcher.ts);
+ * OVERLAY_BOOT_LAUNCHER is the pid of the Node it is meant for.
  */
 #include "wire.h"
 
 #define SOCKET 3
+/*
+ * For the hashes of its strings V8 looks for random primes (HashSeed::InitializeRoots), which takes a fifth of Node's
+ * start; with this seed the first ones tried are some. That its hashes are no secret then would matter where strangers
+ * choose keys: what is started so reads root's own files.
+ */
+#define NODE_OPTION "--random-seed=163"
 
 static _Noreturn void become_launcher(int socket)
 {
@@ -39,6 +46,10 @@ int start_main(int argc, char **argv)
 		dup2(pair[0], SOCKET);
 		close(pair[0]);
 	}
+	/* A signal that is ignored until Node listens to it; SIGIO, the usual one, would end it. */
+	fcntl(SOCKET, F_SETOWN, getpid());
+	fcntl(SOCKET, F_SETSIG, SIGURG);
+	fcntl(SOCKET, F_SETFL, O_RDWR | O_NONBLOCK | O_ASYNC);
 	while (environ[n])
 		n++;
 	char *env[n + 2];
@@ -46,7 +57,7 @@ int start_main(int argc, char **argv)
 	text_num(&mark, getpid());
 	env[0] = (char *)(uintptr_t)text_end(&mark); /* the first of a name is the one that counts */
 	memcpy(env + 1, environ, (size_t)(n + 1) * sizeof *env);
-	argv[-1] = "node"; /* in the place of the mode's name */
-	execvpe("node", argv - 1, env);
+	argv[-2] = "node", argv[-1] = NODE_OPTION; /* in the place of our name and the mode's */
+	execvpe("node", argv - 2, env);
 	return complain("run", "node", errno);
 }

@@ -1,7 +1,6 @@
 /** Boots one subhost: from its conf file to the acknowledged ready, or to nothing at all. */
 import { mkdirSync, realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { hasUserNamespace } from '../config/capabilities.js';
 import { checkPaths } from '../config/check.js';
 import { type CommandRequest, resolveConfig } from '../config/resolve.js';
@@ -22,7 +21,7 @@ import type { Stack } from '../stack/stack.js';
 import { isRunning } from '../state/liveness.js';
 import { readState, stateDirectory, writePidFile, writeState } from '../state/state-file.js';
 import type { SubhostState } from '../state/subhost-state.js';
-import { isStopped } from '../sys/process-stat.js';
+import { isStopped, readProcessStat } from '../sys/process-stat.js';
 import type { Booted, BootHost, BootRequest } from './boot-types.js';
 import { checkNetnsName, checkWiring, makeCables } from './cables.js';
 import { type CommandContext, checkScript, runHook, runValueCommand } from './host-commands.js';
@@ -368,11 +367,16 @@ class Boot {
   async #keeperTakesBack(why: string): Promise<string> {
     const ended = this.#session.abort(why);
     const { keeperPid } = this.#session;
-    for (let stopped = 0; stopped < STOPPED_LOOKS; stopped = isStopped(keeperPid) ? stopped + 1 : 0) {
-      const answer = await Promise.race([ended, delay(STOPPED_LOOK_MS, undefined, { ref: false })]);
+    const launcherPid = readProcessStat(keeperPid)?.parentPid ?? 0;
+    const stops = (): boolean => isStopped(keeperPid) || isStopped(launcherPid);
+    for (let stopped = 0; stopped < STOPPED_LOOKS; stopped = stops() ? stopped + 1 : 0) {
+      const answer = await Promise.race([ended, sleep(STOPPED_LOOK_MS).then(() => undefined)]);
       if (answer) return answer.left;
     }
-    return `its keeper, process ${keeperPid}, is stopped (SIGSTOP): kill -CONT it`;
+    const who = isStopped(keeperPid)
+      ? `its keeper, process ${keeperPid},`
+      : `the launcher, process ${launcherPid},`;
+    return `${who} is stopped (SIGSTOP): kill -CONT it`;
   }
 }
 

@@ -1,6 +1,6 @@
 /** The init program's launcher as seen from Node: one process per call, a session per subhost. */
-import { Socket } from 'node:net';
-import { Failure } from '../errors.js';
+import { closeSync, readSync, writeSync } from 'node:fs';
+import { errnoOf, Failure } from '../errors.js';
 import { sleep } from './sleep.js';
 import { EVENT, type EventType, encodeFrame, type Frame, FrameReader, REQUEST } from './wire.js';
 
@@ -20,11 +20,22 @@ export class KeeperLost extends Failure {
 
 /** The launcher's socket: the init program has made it before it became this Node (src/init/start.c). */
 const LAUNCHER_SOCKET = 3;
+/** It does not block, and sends this when there is something to be read, or room again. */
+const SOCKET_SIGNAL = 'SIGURG';
+/** A signal does not keep Node's event loop alive; a timer does, and looks itself at times. */
+const LOOK_MS = 5_000;
+const READ_BYTES = 1 << 16;
 
+/**
+ * Read and written by plain system calls: to load Node's `net`, and the streams under it, takes longer than all of
+ * the rest that a boot loads.
+ */
 export class Launcher {
-  readonly #socket: Socket;
   readonly #sessions: KeeperSession[] = [];
   readonly #reader = new FrameReader();
+  readonly #onSignal = (): void => this.#look();
+  readonly #timer: NodeJS.Timeout;
+  #unsent: Buffer[] = [];
   #gone: Error | undefined;
 
   /**
@@ -34,10 +45,8 @@ export class Launcher {
   constructor(meantFor: string | undefined) {
     if (meantFor !== String(process.pid))
       throw new Failure({ what: 'the init program is not beside it', todo: 'start it as bin/overlay-boot' });
-    this.#socket = new Socket({ fd: LAUNCHER_SOCKET, readable: true, writable: true });
-    this.#socket.on('data', (bytes: Buffer) => this.#dispatch(bytes));
-    this.#socket.on('error', () => this.#lost());
-    this.#socket.on('close', () => this.#lost());
+    process.on(SOCKET_SIGNAL, this.#onSignal);
+    this.#timer = setInterval(this.#onSignal, LOOK_MS);
   }
 
   /** A session with a new keeper; its first request takes the lock of `stateDir`. */
@@ -52,26 +61,59 @@ export class Launcher {
 
   /** Closes the socket: keepers that were not acknowledged end their subhosts. */
   close(): void {
-    this.#socket.uncork(); // an acknowledgement may wait there
-    this.#socket.destroy();
+    this.#write(); // an acknowledgement may wait there
+    this.#lost();
+    closeSync(LAUNCHER_SOCKET);
   }
 
   /** What is asked for in one go is one system call. */
   #send(frame: Buffer): void {
-    if (this.#socket.writableCorked === 0) {
-      this.#socket.cork();
-      process.nextTick(() => this.#socket.uncork());
+    if (this.#unsent.length === 0) process.nextTick(() => this.#write());
+    this.#unsent.push(frame);
+  }
+
+  #look(): void {
+    this.#read();
+    this.#write();
+  }
+
+  #write(): void {
+    if (this.#gone || this.#unsent.length === 0) return;
+    const bytes = Buffer.concat(this.#unsent);
+    this.#unsent = [];
+    const sent = this.#transfer(() => writeSync(LAUNCHER_SOCKET, bytes)) ?? 0;
+    if (sent < bytes.length) this.#unsent.unshift(bytes.subarray(sent)); // the rest when there is room
+  }
+
+  #read(): void {
+    const buffer = Buffer.allocUnsafe(READ_BYTES);
+    for (let length: number | undefined = READ_BYTES; length === READ_BYTES && !this.#gone; ) {
+      length = this.#transfer(() => readSync(LAUNCHER_SOCKET, buffer));
+      if (length === 0) this.#lost();
+      else if (length) this.#dispatch(buffer.subarray(0, length));
     }
-    this.#socket.write(frame);
+  }
+
+  /** The bytes that went over; undefined where it would have had to wait, or failed: the launcher is gone then. */
+  #transfer(call: () => number): number | undefined {
+    try {
+      return call();
+    } catch (error) {
+      if (errnoOf(error) !== 'EAGAIN') this.#lost();
+      return undefined;
+    }
   }
 
   #dispatch(bytes: Buffer): void {
     for (const frame of this.#reader.read(bytes)) this.#sessions[frame.index]?.receive(frame);
   }
 
-  #lost(why: Error = new KeeperLost({ what: 'the init program was ended from outside' })): void {
-    this.#gone ??= why;
-    for (const session of this.#sessions) session.lose(why);
+  #lost(): void {
+    if (this.#gone) return;
+    this.#gone = new KeeperLost({ what: 'the init program was ended from outside' });
+    clearInterval(this.#timer);
+    process.off(SOCKET_SIGNAL, this.#onSignal);
+    for (const session of this.#sessions) session.lose(this.#gone);
   }
 }
 

@@ -121,7 +121,7 @@ function link(root, to, target) {
 function addFiles(root, version) {
   for (const command of Object.keys(manifest.bin)) {
     // Debian's Node, whatever else is on PATH: what it is, the package can depend on.
-    const shim = source(`bin/${command}`).replace('#!/usr/bin/env node', '#!/usr/bin/node');
+    const shim = source(`bin/${command}`).replace(/^#!\/usr\/bin\/env (-S )?node/, '#!/usr/bin/node');
     put(root, `usr/lib/overlay-boot/bin/${command}`, shim, 0o755);
     link(root, `usr/sbin/${command}`, `../lib/overlay-boot/bin/${command}`);
     if (command !== 'overlay-boot')

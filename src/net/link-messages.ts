@@ -2,8 +2,6 @@
  * What is said to the kernel about a link and what it answers, as plain data: rtnetlink(7) and the
  * kernel's linux/rtnetlink.h, linux/if_link.h and linux/veth.h. Bytes and sockets are rtnetlink.ts's. Pure.
  */
-import { endianness } from 'node:os';
-
 /** A netlink attribute; one with a list in it is nested. */
 export type Attribute = readonly [type: number, payload: Uint8Array | Message];
 /** Attributes in their order, after the struct they belong to. */
@@ -74,7 +72,7 @@ export interface Link {
   readonly mac?: string;
 }
 
-const littleEndian = endianness() === 'LE';
+const littleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
 function u16(value: number): Buffer {
   const bytes = Buffer.alloc(2);

@@ -5,6 +5,8 @@
  * WRAPPER has WORDS words; `WRAPPER... INIT launch BLANKS` is the launcher, `node SCRIPT ARGUMENT...` is overlay-boot.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +37,9 @@ int main(int argc, char **argv)
 		execvpe(wrapper[0], wrapper, none);
 		_exit(3);
 	}
+	fcntl(SOCKET, F_SETOWN, getpid());
+	fcntl(SOCKET, F_SETSIG, SIGURG);
+	fcntl(SOCKET, F_SETFL, O_RDWR | O_NONBLOCK | O_ASYNC);
 	snprintf(mark, sizeof mark, "%d", getpid());
 	setenv("OVERLAY_BOOT_LAUNCHER", mark, 1);
 	argv[2 + words] = "node", argv[3 + words] = argv[2];
