@@ -154,6 +154,16 @@ next   base    open    -
     ]);
   });
 
+  it('lists the forest as JSON: a parent before what lies upon it', () => {
+    expect(JSON.parse(run(['list-images', '--tree', '--json']).stdout)).to.deep.equal([
+      { name: 'base', parent: null, current: false },
+      { name: 'app', parent: 'base', current: false },
+      { name: 'app@web', parent: 'app', current: true },
+      { name: 'base@web', parent: 'base', current: false },
+      { name: 'next', parent: 'base', current: false },
+    ]);
+  });
+
   it('lists the points', () => {
     expect(run(['list-stackpoints']).stdout).to.equal(
       'POINT  IMAGE  FALLBACK  GENERATION  MOUNTED\nweb    app    base               2  -\n',

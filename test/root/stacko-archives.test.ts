@@ -257,6 +257,30 @@ describe('stacko with archives', () => {
       expect(await stacko(...args)).to.deep.equal({ code: 2, stdout: '', stderr: `stacko: ${message}\n` });
     });
 
+  it('clears what an export that was killed has left when that file is exported again', async () => {
+    await sh(
+      'head -c 100000000 /dev/zero >t/x; tar -C t -cf in.tar .; stacko import-image in.tar a; mkdir out',
+    );
+    const running = sandbox().spawn(['stacko', 'export-image', 'a', 'out/a.tar'], { env: env(), cwd: dir() });
+    await eventually('it packs', async () => (await sh('ls -A out')) !== '', 10_000);
+    running.kill('SIGKILL');
+    await running.completed();
+    await sh('echo mine >out/.b.tar.new:1-2; stacko export-image a out/a.tar');
+    await eventually('tar has ended', async () => (await sh('ls -A out')) === '.b.tar.new:1-2\na.tar\n');
+    await sh('tar --compare --file=out/a.tar --directory=w/a/data');
+  });
+
+  it('an export that finds no room leaves nothing, and what was there before', async () => {
+    await sh(
+      'head -c 3000000 /dev/zero >t/x; tar -C t -cf in.tar .; stacko import-image in.tar a; mkdir out',
+    );
+    await sh('mount -t tmpfs -o size=1M tmpfs out; echo before >out/a.tar');
+    const { code, stdout, stderr } = await stacko('export-image', 'a', 'out/a.tar');
+    const left = await sh('ls -A out; cat out/a.tar; umount out');
+    expect([code, stdout, left]).to.deep.equal([1, '', 'a.tar\nbefore\n']);
+    expect(stderr).to.match(/^stacko: DIR\/out\/a\.tar: tar: [^\n]*\n$/);
+  });
+
   it('does not delete or edit an image that is being exported', async () => {
     await sh('stacko new-image a');
     const holder = sandbox().spawn(['flock', '--shared', 'w/a/data', 'cat'], { env: env(), cwd: dir() });

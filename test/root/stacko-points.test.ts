@@ -1,6 +1,7 @@
 /** stacko with real mounts: the walk-through of its document, images, generations and their refusals. */
 import { expect } from 'chai';
 import { PROJECT, useSandbox } from '../helpers/namespaces.js';
+import { resetProgram } from '../helpers/tools.js';
 
 const WAFERS = '/srv/t/w';
 const STACKS = '/srv/t/m';
@@ -15,6 +16,11 @@ describe('stacko', () => {
   };
   const printed = (line: string) => ({ code: 0, stdout: `${line}\n`, stderr: '' });
   const refused = (line: string, code = 1) => ({ code, stdout: '', stderr: `stacko: ${line}\n` });
+  /** No command of its own has it: boxes do. */
+  const reset = async (...args: readonly string[]): Promise<[number | null, string]> => {
+    const { code, stderr } = await sandbox().run([...resetProgram(sandbox()), ...args], { env });
+    return [code, stderr];
+  };
   const mounts = async (): Promise<string[]> =>
     (await sandbox().readFile('/proc/self/mountinfo'))
       .split('\n')
@@ -251,6 +257,36 @@ describe('stacko', () => {
       expect((await stacko('fallback-stackpoint', 'p')).stdout).to.equal('point p is a@p\n');
     });
 
+    it('have an instance reset: it is as its image again, and a machine of its own', async () => {
+      await image('a', 'chown 7:8 .; mkdir etc; : >etc/machine-id; echo a >f');
+      await image('b', ':');
+      await sh('stacko new-stackpoint p a; stacko cutover-stackpoint p b; stacko mount-stackpoint p');
+      await sh(`echo b >${STACKS}/p/own; cd "$WAFERS/a@p/data"; echo changed >f; mkdir d; chmod 700 .`);
+      const id = await sh('cat "$WAFERS/a@p/data/etc/machine-id"');
+      const before = await sh('cd "$WAFERS"; ls -R points b@p/data');
+      expect(await reset('p', 'a')).to.deep.equal([0, '']);
+      expect(await sh('cd "$WAFERS/a@p"; find data -printf "%p %m %U:%G\\n" | sort')).to.equal(
+        'data 755 7:8\ndata/etc 755 0:0\ndata/etc/machine-id 644 7:8\n',
+      );
+      const now = await sh('cat "$WAFERS/a@p/data/etc/machine-id"');
+      expect(now)
+        .to.match(/^[0-9a-f]{32}\n$/)
+        .and.not.equal(id);
+      expect(await sh('cd "$WAFERS"; ls -R points b@p/data')).to.equal(before);
+      expect(await reset('p', 'b')).to.deep.equal([
+        1,
+        `reset: "b@p" is in use: its data is the writable layer of what is mounted at ${STACKS}/p: unmount that first\n`,
+      ]);
+      expect(await reset('p', 'c')).to.deep.equal([
+        1,
+        'reset: point "p" has no instance of "c": stacko new-stackpoint-instance p c makes one\n',
+      ]);
+      expect(
+        await sh(`cat ${STACKS}/p/own; stacko fallback-stackpoint p >/dev/null; cat ${STACKS}/p/f`),
+      ).to.equal('b\na\n');
+      expect(await sh('ls -A "$WAFERS"')).to.equal('a\na@p\nb\nb@p\npoints\n');
+    });
+
     it('do not lose a mounted instance, wherever it is mounted', async () => {
       for (const name of ['a', 'b']) await image(name, ':');
       await sh('stacko new-stackpoint p a; stacko new-stackpoint-instance p b; wafers stack b@p');
@@ -344,7 +380,10 @@ describe('stacko', () => {
     const inUse = '"a@web" is in use: a running subhost has it as its writable layer: stop that first';
     expect(await stacko('delete-stackpoint', 'web')).to.deep.equal(refused(inUse));
     expect((await stacko('mount-stackpoint', 'web')).stderr).to.include('another root has it mounted');
-    await sh('stacko cutover-stackpoint web b; overlay-stop web; overlay-boot /opt/subhost/web/web.conf');
+    await sh('stacko cutover-stackpoint web b');
+    expect(await stacko('delete-stackpoint-instance', 'web', 'a')).to.deep.equal(refused(inUse));
+    expect(await reset('web', 'a')).to.deep.equal([1, `reset: ${inUse}\n`]);
+    await sh('overlay-stop web; overlay-boot /opt/subhost/web/web.conf');
     expect(await sh('overlay-go web cat /version; overlay-stop web >/dev/null')).to.equal('b\n');
     expect(await sh('stacko fallback-stackpoint web >/dev/null; cat "$WAFERS/a@web/data/changed"')).to.equal(
       'mine\n',
