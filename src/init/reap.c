@@ -6,6 +6,7 @@
 #include "init.h"
 
 #define DUMMY_PIPE "/run/dummy_service"
+#define FORK_AGAIN_MS 100
 
 static _Noreturn void dummy_service(void)
 {
@@ -37,8 +38,12 @@ int reap_main(void)
 	pid_t pid = waitpid(-1, NULL, WNOHANG);
 	while (pid > 0)
 		pid = waitpid(-1, NULL, WNOHANG);
-	if (pid < 0 && errno == ECHILD && _Fork() == 0)
-		dummy_service();
+	if (pid < 0 && errno == ECHILD) {
+		while ((pid = _Fork()) < 0) /* without room for a process the subhost waits for some */
+			poll(NULL, 0, FORK_AGAIN_MS);
+		if (pid == 0)
+			dummy_service();
+	}
 	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
 		;
 	return 0;

@@ -7,7 +7,7 @@ import type { SubhostState } from '../state/subhost-state.js';
 import { isAlive } from '../sys/process-stat.js';
 import type { BootHost, BootRequest } from './boot-types.js';
 import type { KeeperSession } from './launcher.js';
-import { sleep } from './sleep.js';
+import { monotonicMs, sleep } from './sleep.js';
 
 /** A held lock belongs to a boot under way, a running subhost, or one that ends just now: looked at so often. */
 const BUSY_POLL_MS = 20;
@@ -26,12 +26,12 @@ export async function takeLock(
   { name, conf }: Identity,
 ): Promise<KeeperSession | undefined> {
   const { runDir } = host.settings;
-  const deadline = request.timeoutMs ? Date.now() + request.timeoutMs : Number.POSITIVE_INFINITY;
+  const deadline = request.timeoutMs ? monotonicMs() + request.timeoutMs : Number.POSITIVE_INFINITY;
   const stateDir = stateDirectory(runDir, name);
-  while (Date.now() < deadline) {
+  while (monotonicMs() < deadline) {
     request.signal.throwIfAborted();
     const session = host.launcher.open(stateDir, name, host.cgroupMount);
-    const { type, strings } = await session.expect('LOCKED', 'BUSY');
+    const { type, strings } = await answerInTime(session, name, request);
     const locked = type === 'LOCKED';
     const state = locked ? await survivor(runDir, name) : await settledState(runDir, name, deadline, request);
     if (locked && !state) {
@@ -44,6 +44,26 @@ export async function takeLock(
     await sleep(BUSY_POLL_MS); // it has ended meanwhile, or somebody else has only begun
   }
   throw new Failure({ what: `${name}: another boot or stop of it does not come to an end` });
+}
+
+/** What the launcher, or the keeper that it has forked, answers first: one that is stopped never does. */
+async function answerInTime(
+  session: KeeperSession,
+  name: string,
+  { timeoutMs, signal }: BootRequest,
+): Promise<{ type: 'LOCKED' | 'BUSY'; strings: readonly string[] }> {
+  const todo = 'is it stopped (SIGSTOP)?';
+  const late = (): Failure =>
+    new Failure({ what: `${name}: the launcher does not answer within ${timeoutMs / 1000} s`, todo });
+  const timer = timeoutMs ? setTimeout(() => session.interrupt(late()), timeoutMs) : undefined;
+  const onAbort = (): void => session.interrupt(signal.reason);
+  signal.addEventListener('abort', onAbort);
+  try {
+    return await session.expect('LOCKED', 'BUSY');
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', onAbort);
+  }
 }
 
 /** @param warn  given when it has no keeper */
@@ -66,7 +86,8 @@ function runsAlready(
 async function survivor(runDir: string, name: string): Promise<SubhostState | undefined> {
   const state = readState(runDir, name);
   if (!state) return undefined;
-  for (const end = Date.now() + DYING_MS; hasPid1(state); await sleep(2)) if (Date.now() > end) return state;
+  for (const end = monotonicMs() + DYING_MS; hasPid1(state); await sleep(2))
+    if (monotonicMs() > end) return state;
   return undefined;
 }
 
@@ -86,10 +107,10 @@ async function settledState(
   deadline: number,
   { signal, warn }: Pick<BootRequest, 'signal' | 'warn'>,
 ): Promise<SubhostState | undefined> {
-  const told = Date.now() + TELL_AFTER_MS;
-  for (let waiting = false; Date.now() < deadline; ) {
+  const told = monotonicMs() + TELL_AFTER_MS;
+  for (let waiting = false; monotonicMs() < deadline; ) {
     signal.throwIfAborted();
-    if (!waiting && Date.now() > told) {
+    if (!waiting && monotonicMs() > told) {
       waiting = true;
       warn(`${name}: waits for another boot or stop of it`);
     }

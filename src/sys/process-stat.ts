@@ -4,6 +4,7 @@ import { readIfExists } from './files.js';
 export interface ProcessStat {
   /** One letter, proc(5): `Z` is a zombie, `X` dead. */
   readonly state: string;
+  readonly parentPid: number;
   /** Clock ticks after boot at which the process started; with the pid it names a process for good. */
   readonly startTimeTicks: number;
 }
@@ -18,8 +19,8 @@ export function readProcessStat(pid: number): ProcessStat | undefined {
   }
   // The command name in parentheses may hold blanks and parentheses itself.
   const fields = text?.slice(text.lastIndexOf(')') + 2).split(' ') ?? [];
-  const [state, startTime] = [fields[0], fields[19]];
-  return state && startTime ? { state, startTimeTicks: Number(startTime) } : undefined;
+  const [state, parentPid, startTime] = [fields[0], Number(fields[1]), fields[19]];
+  return state && startTime ? { state, parentPid, startTimeTicks: Number(startTime) } : undefined;
 }
 
 /** Is it stopped by a signal (SIGSTOP), or by who traces it? Somebody has to continue it. */
