@@ -2,17 +2,14 @@
  * Each example boots as its README says: the README's own lines are run, as an administrator would type
  * them, up to the one that ends the subhost; then what is promised is looked at; then the rest.
  */
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
+import { DEBIAN_BASE, needDebianRoot } from '../helpers/debian-root.js';
 import { type HostSnapshot, snapshot } from '../helpers/host-snapshot.js';
 import { eventually, PROJECT, requireRoot, type Sandbox, useSandbox } from '../helpers/namespaces.js';
 
 const EXAMPLES = join(PROJECT, 'examples');
-/** A Debian root file system takes half a minute to make: it is kept, outside of the tree. */
-const DEBIAN_BASE = '/var/cache/overlay-boot-test/debian';
-const MAKE_BASE_TIMEOUT_MS = 600_000;
 
 interface Readme {
   /** Command lines up to the first one that ends a subhost. */
@@ -106,14 +103,7 @@ describe('examples', () => {
 
     describe('with a base of Debian', () => {
       requireRoot();
-      // Before the sandbox is made, which has no network.
-      before(function () {
-        this.timeout(MAKE_BASE_TIMEOUT_MS);
-        if (existsSync(DEBIAN_BASE)) return;
-        mkdirSync('/var/cache/overlay-boot-test', { recursive: true });
-        const made = spawnSync(join(EXAMPLES, 'tiny/make-base'), [DEBIAN_BASE], { encoding: 'utf8' });
-        if (made.status !== 0) throw new Error(`make-base: exit ${made.status}: ${made.stderr}`);
-      });
+      needDebianRoot();
       const sandbox = useSandbox();
 
       it('boots it', async () => {

@@ -1,10 +1,15 @@
 /** stacko import-image and export-image: real trees there and back, judged by tar itself, and archives that mean harm. */
+import { createHash } from 'node:crypto';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { expect } from 'chai';
-import { eventually, useSandbox } from '../helpers/namespaces.js';
+import { DEBIAN_BASE, needDebianRoot } from '../helpers/debian-root.js';
+import { eventually, requireRoot, useSandbox } from '../helpers/namespaces.js';
 
 const STACKS = '/srv/t/m';
 
 describe('stacko with archives', () => {
+  requireRoot();
+  needDebianRoot();
   const sandbox = useSandbox();
   /** On a real disk: a tmpfs has no sparse files to speak of. */
   const dir = () => sandbox().diskdir;
@@ -61,6 +66,35 @@ describe('stacko with archives', () => {
         'character special file 0,0 w/b/data/removed\n',
       );
     }).timeout(60_000);
+
+    it('a Debian root with all that there can be in it is the same, byte for byte', async () => {
+      const capability = Buffer.from('0100000200200000000000000000000000000000', 'hex');
+      const ping = pax([['SCHILY.xattr.security.capability', capability]]);
+      await sandbox().writeFile(`${dir()}/ping.tar`, archive([ping, header({ name: 'usr/bin/ping' })]));
+      // An image whose files lie above the root that is kept, which nobody writes to.
+      await sh(`mkdir upper work; stacko new-image a
+        mount -t overlay -o "lowerdir=${DEBIAN_BASE},upperdir=$DIR/upper,workdir=$DIR/work" overlay w/a/data
+        ln -s w/a/data image; rmdir t; ln -s image/srv t
+        tar --extract --xattrs --xattrs-include="*" --file=ping.tar --directory=image
+        (${TREE.replace('; mknod removed c 0 0', '')})`);
+      try {
+        expect(await stacko('export-image', 'a', 'out.tar')).to.include({ code: 0, stderr: '' });
+        await sh('tar --compare --file=out.tar --directory=image');
+      } finally {
+        await sh('umount w/a/data');
+      }
+      expect(await stacko('import-image', 'out.tar', 'b')).to.include({ code: 0, stderr: '' });
+      expect(await stacko('export-image', 'b', 'again.tar')).to.include({ code: 0, stderr: '' });
+      const listing = (file: string): Promise<string> =>
+        sh(`tar -tvv --full-time --numeric-owner -f ${file}`);
+      const listed = await listing('out.tar');
+      expect(listed).to.match(/\.\/usr\/lib\/os-release/);
+      expect(listed.split('\n').length).to.be.greaterThan(5000);
+      expect(await listing('again.tar')).to.equal(listed);
+      expect(digest(`${dir()}/again.tar`)).to.equal(digest(`${dir()}/out.tar`));
+      const all = '--verbose --verbose --xattrs --xattrs-include="*"';
+      expect(await sh(`tar --list ${all} --file=again.tar ./usr/bin/ping`)).to.match(/security\.capability/);
+    }).timeout(180_000);
 
     it('keeps extended attributes, capabilities and ACLs', async () => {
       const capability = Buffer.from('0100000200200000000000000000000000000000', 'hex');
@@ -357,3 +391,31 @@ function pax(records: readonly [string, string | Buffer][]): Buffer {
 }
 
 const archive = (parts: readonly Buffer[]): Buffer => Buffer.concat([...parts, Buffer.alloc(1024)]);
+
+/** Of an archive's bytes, all but the process id that tar puts into the names of sparse files. */
+function digest(file: string): string {
+  const hash = createHash('sha1');
+  const fd = openSync(file, 'r');
+  const block = Buffer.alloc(512);
+  const chunk = Buffer.alloc(1 << 20);
+  try {
+    while (readSync(fd, block) === block.length) {
+      const path = block.toString('latin1', 0, 100);
+      if (/GNUSparseFile\.\d+/.test(path)) {
+        block.write(path.replace(/(GNUSparseFile)\.\d+/, '$1').padEnd(100, '\0'), 0, 'latin1');
+        block.fill(0, 148, 156); // the sum of the header
+      }
+      hash.update(block);
+      let left = 512 * Math.ceil(Number.parseInt(block.toString('latin1', 124, 136), 8) / 512) || 0;
+      while (left > 0) {
+        const read = readSync(fd, chunk, 0, Math.min(left, chunk.length), null);
+        if (read === 0) throw new Error(`${file} is cut off`);
+        hash.update(chunk.subarray(0, read));
+        left -= read;
+      }
+    }
+    return hash.digest('hex');
+  } finally {
+    closeSync(fd);
+  }
+}
