@@ -1,7 +1,8 @@
 /*
- * The relay: stays on the host with the caller's descriptors and copies bytes. It must reap at once, also
- * while the reader of the output lets it wait: a dead process that is not reaped would hold up the end of
- * the subhost's pid namespace (pid_namespaces(7)). So the signal handlers do their work themselves.
+ * The two that stay on the host. The relay has the caller's descriptors and copies bytes; whoever called it can stop it
+ * (^Z). A dead process of the subhost that is not reaped would hold up the end of its pid namespace
+ * (pid_namespaces(7)); so the relay has a child for that, the parent of the process inside, in a session of its own.
+ * What that is sent is told to it, since it alone knows whether a pid still means the process inside.
  */
 #include "enter.h"
 #include <sys/eventfd.h>
@@ -9,9 +10,11 @@
 /* What may be left in a pipe or a pty by a process that has ended; a daemon's endless output is cut here. */
 #define DRAIN_BYTES (1 << 20)
 
-static volatile pid_t starter;       /* the stage "inside", enter-inside.c */
+static volatile pid_t parent;        /* of the process inside, our child; 0 in itself */
+static volatile pid_t starter;       /* the stage "inside", enter-inside.c; known to the parent, as what follows */
 static volatile pid_t inside;        /* 0: not known yet */
-static volatile int starter_status = -1, inside_status = -1;
+static volatile int starter_status = -1;
+static volatile int inside_status = -1; /* in the relay: the parent's, which ends with it */
 static volatile sig_atomic_t early_signal;
 static bool on_terminal;
 static int wake = -1; /* an eventfd: the process inside has ended */
@@ -22,25 +25,20 @@ static void on_child(int sig)
 	int saved = errno, status;
 	(void)sig;
 	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
-		if (pid == starter) {
-			starter_status = status;
-			continue;
-		}
 		uint64_t one = 1;
-		inside_status = status;
-		if (write(wake, &one, sizeof one) < 0)
-			break;
+		if (pid == starter)
+			starter_status = status;
+		else
+			inside_status = status, (void)!write(wake, &one, sizeof one);
 	}
 	errno = saved;
 }
 
 static void pass_on(int sig)
 {
-	if (inside_status >= 0)
-		_exit(128 + sig); /* only output is left */
 	if (inside == 0)
 		early_signal = sig;
-	else if (kill(-inside, sig) < 0)
+	else if (inside_status < 0 && kill(-inside, sig) < 0)
 		kill(inside, sig); /* not yet the leader of its group */
 }
 
@@ -60,9 +58,16 @@ static const int passed_on[][2] = {
 static void on_signal(int sig)
 {
 	int saved = errno;
-	for (size_t i = 0; i < N_PASSED_ON; i++)
-		if (passed_on[i][0] == sig)
+	for (size_t i = 0; i < N_PASSED_ON; i++) {
+		if (passed_on[i][0] != sig)
+			continue;
+		if (!parent)
 			pass_on(passed_on[i][1]);
+		else if (inside_status < 0)
+			kill(parent, sig);
+		else
+			_exit(128 + passed_on[i][1]); /* only output is left */
+	}
 	errno = saved;
 }
 
@@ -97,27 +102,46 @@ void relay_catch_signals(bool terminal)
 	prctl(PR_SET_PDEATHSIG, terminal ? SIGHUP : SIGVTALRM, 0, 0, 0);
 }
 
+pid_t relay_fork(void)
+{
+	sigset_t all, old;
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, &old); /* until the handlers know who they are in */
+	pid_t pid = _Fork();
+	if (pid == 0)
+		setsid();
+	else
+		parent = pid;
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	return pid;
+}
+
 void relay_starter(pid_t pid)
 {
 	starter = pid;
 }
 
-int relay_starter_status(void)
+static int wait_for(volatile int *status)
 {
 	sigset_t child, old;
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &child, &old);
-	while (starter_status < 0) {
+	while (*status < 0) {
 		sigset_t wait_mask = old;
 		sigdelset(&wait_mask, SIGCHLD);
 		sigsuspend(&wait_mask);
 	}
 	sigprocmask(SIG_SETMASK, &old, NULL);
-	return starter_status;
+	return WIFSIGNALED(*status) ? 128 + WTERMSIG(*status) : WEXITSTATUS(*status);
 }
 
-bool relay_inside(pid_t pid)
+int relay_status(void)
+{
+	return wait_for(&inside_status);
+}
+
+static bool is_inside(pid_t pid)
 {
 	sigset_t all, old;
 	siginfo_t info;
@@ -128,10 +152,24 @@ bool relay_inside(pid_t pid)
 			(pid > 0 && pid != starter && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0);
 	if (believed)
 		inside = pid;
-	if (believed && early_signal && inside_status < 0)
+	if (believed && early_signal)
 		pass_on(early_signal);
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	return believed;
+}
+
+_Noreturn void relay_reap(int told)
+{
+	pid_t pid;
+	ssize_t n;
+	/* Nothing of the caller's is held: who reads the output waits for its end. */
+	dup2(told, STDIN_FILENO);
+	close_from(STDIN_FILENO + 1);
+	while ((n = read(STDIN_FILENO, &pid, sizeof pid)) < 0 && errno == EINTR)
+		;
+	if (n != sizeof pid)
+		_exit(wait_for(&starter_status));
+	_exit(is_inside(pid) ? relay_status() : 1);
 }
 
 void relay_follow_size(int master)
@@ -267,13 +305,6 @@ static bool copy_rest(void)
 	return more;
 }
 
-static int exit_status(int status)
-{
-	if (WIFSIGNALED(status))
-		return 128 + WTERMSIG(status);
-	return WEXITSTATUS(status) == 0 && output_lost ? 1 : WEXITSTATUS(status);
-}
-
 int relay_run(const struct relayed *r)
 {
 	if (r->terminal) {
@@ -293,7 +324,7 @@ int relay_run(const struct relayed *r)
 		if (inside_status >= 0 && !ending)
 			begin_end();
 		if (ending && !copy_rest())
-			return exit_status(inside_status);
+			return relay_status() || !output_lost ? relay_status() : 1;
 		int n = add_polls(polls);
 		if (poll(polls, (nfds_t)n, -1) > 0)
 			copy_ready(polls);

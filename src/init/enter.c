@@ -1,13 +1,14 @@
 /*
- * Mode `enter`: a process inside a running subhost, for overlay-go. Three processes take part:
+ * Mode `enter`: a process inside a running subhost, for overlay-go. Four processes take part:
  *
- *   the relay    (enter-relay.c) stays on the host and keeps the caller's descriptors; it never enters.
+ *   the relay    (enter-relay.c) stays on the host and keeps the caller's descriptors; it never enters. It has a
+ *                child that is the parent of the other two, and reaps them.
  *   the starter  (enter-inside.c) executes this program anew, from a read-only mount of it and with an empty
  *                environment, joins all namespaces and gives up what the subhost may not have. Only its
  *                children are in the pid namespace, so it cannot be seen inside.
  *   the process inside is cloned by the starter when that holds nothing of the host's any more. There is
  *                thus no moment at which /proc/PID/fd, /proc/PID/environ or /proc/PID/exe inside leads out.
- *                CLONE_PARENT makes it the relay's child.
+ *                CLONE_PARENT makes it the child of the starter's parent.
  *
  * Root inside could open a descriptor it was given anew, and for writing, where it was given for reading; so
  * it is given pipes, or a pty of its own devpts, and bytes are copied.
@@ -154,6 +155,7 @@ static pid_t clone_into(int cgroup)
 	return pid;
 }
 
+/* In the relay's child. */
 static int start_inside(struct enter_options *o, struct start *start)
 {
 	sigset_t child, old;
@@ -168,8 +170,6 @@ static int start_inside(struct enter_options *o, struct start *start)
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	if (pid < 0)
 		return refuse(o, o->cgroup ? "cannot start a process in" : "cannot start a process", o->cgroup, err);
-	for (int i = 0; i < 5; i++)
-		close(start->fds[i]);
 	return 0;
 }
 
@@ -193,12 +193,12 @@ static bool receive_terminal(const struct enter_options *o, int control, struct 
 	return write_all(control, "g", 1);
 }
 
-/* The socket's other end was, for a moment, held by a process that is seen inside: relay_inside checks what came. */
-static bool receive_pid(int control)
+/* The socket's other end was, for a moment, held by a process that is seen inside: relay_reap checks what came. */
+static bool receive_pid(int control, int tell)
 {
 	pid_t pid;
 	int n = 0;
-	return recv_fds(control, &pid, sizeof pid, NULL, &n) == sizeof pid && relay_inside(pid);
+	return recv_fds(control, &pid, sizeof pid, NULL, &n) == sizeof pid && write_all(tell, &pid, sizeof pid);
 }
 
 static bool make_pipes(struct relayed *r, struct start *start, int *control)
@@ -252,19 +252,30 @@ static int end_with_mark(const char *mark, int status)
 static int relay(struct enter_options *o, struct start *start)
 {
 	struct relayed r;
-	int control;
+	int control, tell[2];
 	relay_catch_signals(o->mark != NULL);
-	if (!make_pipes(&r, start, &control))
+	if (!make_pipes(&r, start, &control) || pipe2(tell, O_CLOEXEC) < 0)
 		return refuse(o, "cannot make pipes", NULL, errno);
 	int messages = r.err;
 	r.terminal = o->mark != NULL;
-	if (start_inside(o, start) != 0)
-		return 1;
-	if ((o->mark && !receive_terminal(o, control, &r)) || !receive_pid(control)) {
+	pid_t pid = relay_fork();
+	if (pid == 0) {
+		if (start_inside(o, start) != 0)
+			_exit(1);
+		relay_reap(tell[0]);
+	}
+	if (pid < 0)
+		return refuse(o, "cannot start a process", NULL, errno);
+	for (int i = 0; i < 5; i++)
+		close(start->fds[i]);
+	close(tell[0]);
+	bool entered = (!o->mark || receive_terminal(o, control, &r)) && receive_pid(control, tell[1]);
+	close(tell[1]);
+	if (!entered) {
 		close(control);
-		int status = relay_starter_status();
+		int status = relay_status();
 		relay_pass_text(messages);
-		return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : 1;
+		return status ? status : 1;
 	}
 	close(control);
 	if (o->mark)

@@ -32,10 +32,11 @@ struct relayed {
 	bool terminal;    /* `in` and `out` are one pty master, `err` is unused */
 	int in, out, err; /* our ends of the inside process's stdio */
 };
-void relay_catch_signals(bool terminal); /* before anything is started; the caller has SIGCHLD blocked */
-void relay_starter(pid_t pid);           /* the child that is not the process inside */
-int relay_starter_status(void);          /* waits for it; a wait status */
-bool relay_inside(pid_t pid);            /* the process inside, if it is: signals go to it from now on */
+void relay_catch_signals(bool terminal); /* before anything is started */
+pid_t relay_fork(void);                  /* 0 in the process that becomes the parent of the process inside */
+void relay_starter(pid_t pid);           /* there: the child that is not the process inside */
+_Noreturn void relay_reap(int told);     /* there: reads the pid of the process inside, and ends with its status */
+int relay_status(void);                  /* waits for that one: an exit status */
 void relay_follow_size(int master);      /* the inside terminal gets the size of ours, now and later */
 int relay_run(const struct relayed *r);  /* until it has ended and all of its output is passed on; exit status */
 void relay_pass_text(int from);          /* what is in a pipe goes to stderr */

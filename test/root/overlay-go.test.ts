@@ -133,6 +133,20 @@ describe('overlay-go in a pipe', () => {
     await running.completed();
   }).timeout(40_000);
 
+  it('does not keep a stop waiting while it is stopped itself (^Z)', async () => {
+    await bootCopy(sandbox(), 'stuck');
+    const group = "echo $$; exec overlay-go stuck sh -c 'echo ready; exec sleep 1000'";
+    // Not as nsenter's child, which stops with that.
+    const running = sandbox().spawn(['sh', '-c', 'setsid sh -c "$G"; true'], { env: { G: group } });
+    await eventually('it is inside', () => running.stdout.includes('ready'), 15_000);
+    const leader = running.stdout.split('\n')[0];
+    await sandbox().sh(`kill -STOP -${leader}`);
+    const { code, stderr } = await sandbox().run(['overlay-stop', '--kill', 'stuck'], { timeoutMs: 20_000 });
+    await sandbox().sh(`kill -KILL -${leader}`);
+    expect({ code, stderr }).to.deep.equal({ code: 0, stderr: '' });
+    await running.completed();
+  }).timeout(40_000);
+
   it('gives a clean environment', async () => {
     const { stdout } = await sandbox().run(['overlay-go', 'copy', '/usr/bin/env'], {
       env: { TERM: 'x;y', SECRET: 'caller', LD_PRELOAD: '' },
