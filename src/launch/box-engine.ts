@@ -89,8 +89,21 @@ export class SubhostEngine implements BoxEngine {
     if (state && this.#isConfigured(state)) await this.stop({ kill: true });
     makeRunDirectory(this.#host.settings.runDir);
     const request = this.#request(boxConf(this.#host.settings, this.#options.name));
-    const never = new AbortController().signal;
-    return await boot(this.#host, interruptible ? request : { ...request, signal: never });
+    const started = await boot(this.#host, interruptible ? request : patient(request, this.#host));
+    await this.#announce();
+    return started;
+  }
+
+  /**
+   * While it was away the host has asked in vain for who has its addresses, if it was alone on its bridge: that goes
+   * down then, and forgets. Without this, whoever is on the host would find it up to a second later.
+   */
+  async #announce(): Promise<void> {
+    const cables = this.#running()?.cables ?? [];
+    const bridges = [...new Set(cables.flatMap(({ bridge }) => bridge ?? []))];
+    if (bridges.length === 0) return;
+    const route = await this.#host.route();
+    await route.forgetUnanswered(bridges).catch(() => undefined); // the second is then to be waited
   }
 
   /** Boots it with nothing started in it. @returns its record */
@@ -153,3 +166,10 @@ export class SubhostEngine implements BoxEngine {
     await checkWiring(await this.#host.route(), wiring, new Set(own));
   }
 }
+
+/** What takes something back is not given up: it has the time that a boot has without options. */
+const patient = (request: BootRequest, { settings }: BootHost): BootRequest => ({
+  ...request,
+  timeoutMs: settings.bootTimeoutMs,
+  signal: new AbortController().signal,
+});

@@ -18,6 +18,12 @@ import {
   vethMessage,
   vlanMessage,
 } from './link-messages.js';
+import {
+  everyNeighbourMessage,
+  neighbourMessage,
+  parseNeighbour,
+  RTM_NEIGHBOUR,
+} from './neighbour-messages.js';
 import { linkFailure, NetlinkError } from './netlink-errors.js';
 
 export type { Link, VethRequest } from './link-messages.js';
@@ -138,6 +144,26 @@ export class RouteSocket {
       await this.#ask(RTM.DELLINK, namedMessage(name));
     } catch (cause) {
       if (!isMissing(cause)) throw linkFailure({ doing: `delete interface ${name}`, cause });
+    }
+  }
+
+  /**
+   * Forgets who was asked for on a bridge and did not answer. The kernel asks again after a second only; who has come
+   * meanwhile is then asked at the next packet.
+   */
+  async forgetUnanswered(bridges: readonly string[]): Promise<void> {
+    try {
+      const links = await Promise.all(bridges.map((bridge) => this.getLink(bridge)));
+      const indices = links.map((link) => link?.index);
+      const answers = await this.#ask(RTM_NEIGHBOUR.GET, everyNeighbourMessage(), NLM_F_DUMP);
+      for (const { data } of answers) {
+        const neighbour = parseNeighbour(data, attributesOf);
+        if (neighbour.unanswered && indices.includes(neighbour.link))
+          await this.#ask(RTM_NEIGHBOUR.DEL, neighbourMessage(neighbour));
+      }
+    } catch (cause) {
+      if (!isMissing(cause))
+        throw linkFailure({ doing: `forget who did not answer on ${bridges.join(', ')}`, cause });
     }
   }
 

@@ -26,9 +26,9 @@ export interface Measured {
   readonly absent: readonly Absent[];
 }
 
-/** What is kept is memory, everything else is time. */
-export const unitOf = ({ name }: Pick<Figure, 'name'>): 'ms' | 'KiB' =>
-  name.startsWith('kept by ') || name === INIT_SIZE ? 'KiB' : 'ms';
+/** What is kept is memory, what failed is counted, everything else is time. */
+export const unitOf = ({ name }: Pick<Figure, 'name'>): 'ms' | 'KiB' | 'failed' =>
+  name === OUTAGE_FAILED ? 'failed' : name.startsWith('kept by ') || name === INIT_SIZE ? 'KiB' : 'ms';
 
 /** The middle one; of an even number the mean of the two in the middle. */
 export function median(values: readonly number[]): number {
@@ -60,6 +60,9 @@ export const INIT_SIZE = 'dist/init';
 export const INSPECT = 'overlay-mstack: inspect';
 export const MOUNT = 'overlay-mstack --mount';
 export const UMOUNT = 'overlay-mstack --umount';
+export const OUTAGE = 'boxctl cutover-instance: outage';
+export const OUTAGE_FAILED = 'boxctl cutover-instance: requests';
+export const CUTOVER = 'boxctl cutover-instance';
 export const stackOf = (layers: number): string => `wafers stack, ${layers} deep`;
 export const unstackOf = (layers: number): string => `wafers unstack, ${layers} deep`;
 
@@ -92,6 +95,7 @@ const TARGETS: readonly Row[] = [
   ...LOADS.map((count) => loadOf(count).kept).map((name): Row => [name, atMost(name, 150, 'KiB')]),
   ...GROWTH,
   [INIT_SIZE, atMost(INIT_SIZE, 64, 'KiB')],
+  [OUTAGE, atMost(OUTAGE, 300, 'ms')],
   ...[INSPECT, MOUNT, UMOUNT, stackOf(10), unstackOf(10)].map((name): Row => [name, times(name, 2, NODE)]),
 ];
 

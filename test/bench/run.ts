@@ -8,6 +8,7 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { PROJECT, Sandbox } from '../helpers/namespaces.js';
+import { cutoverOnce, prepareBoxes } from './boxes.js';
 import { CONTESTANTS, obstacleTo, prepareContestants } from './contestants.js';
 import * as named from './figures.js';
 import {
@@ -153,6 +154,16 @@ const wafers = (ancestors: number): Measure => ({
   },
 });
 
+const CUTOVER_OF_A_BOX: Measure = {
+  gives: [named.OUTAGE, named.OUTAGE_FAILED, named.CUTOVER],
+  note: 'busybox httpd on a bridge, asked every 10 ms',
+  everyNth: 2,
+  async round(sandbox) {
+    const { seen, endMs } = await cutoverOnce(sandbox);
+    return [seen.outageMs, seen.failed, endMs];
+  },
+};
+
 const MEASURES: readonly Measure[] = [
   NODE_ALONE,
   ONE_SUBHOST,
@@ -166,6 +177,7 @@ const MEASURES: readonly Measure[] = [
   MSTACK_OF_TEN,
   ...DEPTHS.map(wafers),
   ...PLAIN_DEPTHS.map(plainOverlay),
+  CUTOVER_OF_A_BOX,
 ];
 
 /** Which can be measured here; the others with the reason. */
@@ -226,6 +238,7 @@ async function inSandbox(wanted: readonly Measure[], rounds: number): Promise<na
     await prepareSubhosts(sandbox);
     await prepareContestants(sandbox);
     await prepareStacks(sandbox);
+    await prepareBoxes(sandbox);
     return await measure(sandbox, wanted, rounds);
   } finally {
     await sandbox.close();

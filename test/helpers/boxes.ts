@@ -78,6 +78,7 @@ export class AskingClient {
     return this.#lines.at(-1);
   }
 
+  /** Ends it; may be called again. */
   async end(): Promise<Seen> {
     this.#running.child.stdin?.end();
     await this.#running.completed();

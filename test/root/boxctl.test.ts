@@ -13,9 +13,11 @@ import {
   writeBoxConf,
 } from '../helpers/boxes.js';
 import { type HostSnapshot, snapshot } from '../helpers/host-snapshot.js';
-import { eventually, useSandbox } from '../helpers/namespaces.js';
+import { useSandbox, eventually as within } from '../helpers/namespaces.js';
 import { Subhosts } from '../helpers/subhosts.js';
 
+/** A machine may have more to do than this. */
+const eventually = <T>(what: string, probe: () => T | Promise<T>) => within(what, probe, 30_000);
 const CONF = '/etc/overlay-boot/boxes/system1.conf';
 
 describe('boxctl', () => {
@@ -133,10 +135,10 @@ describe('boxctl', () => {
       await up();
       await subhosts.inside('system1', 'echo kept >/var/kept');
       const before = await store();
-      expect(await boxctl('cutover-instance', 'system1', 'hangs', '--timeout', '1')).to.deep.equal(
-        refused(
-          'system1: not ready within 1 s: it was at: start (log: /var/log/overlay-boot/system1.log.1): it runs on foo-0.1 again',
-        ),
+      const { code, stdout, stderr } = await boxctl('cutover-instance', 'system1', 'hangs', '--timeout', '1');
+      expect([code, stdout]).to.deep.equal([1, '']);
+      expect(stderr).to.match(
+        /^boxctl: system1: not ready within 1 s: it was at: [a-z]+ \(log: \/var\/log\/overlay-boot\/system1\.log\.1\): it runs on foo-0\.1 again\n$/,
       );
       expect(await version()).to.equal('foo-0.1');
       expect(await subhosts.inside('system1', 'cat /var/kept')).to.equal('kept\n');
@@ -226,10 +228,10 @@ describe('boxctl', () => {
     it('of a box that there is not makes nothing when it does not start', async () => {
       const before = await store();
       const { code, stderr } = await boxctl('cutover-instance', 'system1', 'hangs', '--timeout', '1');
-      expect([code, stderr]).to.deep.equal([
-        1,
-        'boxctl: system1: not ready within 1 s: it was at: start (log: /var/log/overlay-boot/system1.log)\n',
-      ]);
+      expect(code).to.equal(1);
+      expect(stderr).to.match(
+        /^boxctl: system1: not ready within 1 s: it was at: [a-z]+ \(log: \/var\/log\/overlay-boot\/system1\.log\)\n$/,
+      );
       expect(await store()).to.equal(before);
       expect(existsSync(subhosts.outside(CONF))).to.equal(false);
       expect((await boxctl('start', 'system1')).stderr).to.equal(
@@ -551,7 +553,7 @@ describe('boxctl', () => {
     ]);
     for (const { stderr } of both)
       expect(stderr).to.match(
-        /^(boxctl: waiting for boxctl [a-z-]+ system1( foo-0\.2)? \(pid \d+\)\n)?(boxctl: box "system1" has nothing to fall back to: .*\n)?$/,
+        /^(boxctl: waiting for .*\n)*(boxctl: box "system1" has nothing to fall back to: .*\n)?$/,
       );
     const [{ image }] = JSON.parse((await boxctl('list', '--json')).stdout) as [{ image: string }];
     expect(await version()).to.equal(image);

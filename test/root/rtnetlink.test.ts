@@ -75,6 +75,28 @@ describe('RouteSocket', () => {
     await eventually('only lo', async () => (await seen()).length === 1);
   });
 
+  it('forgets who did not answer on a bridge, and nobody else', async () => {
+    await sandbox().sh(`for i in 0 1; do
+        ip link add br$i type bridge; ip address add 192.0.2.1$i/24 dev br$i; ip link set br$i up
+        ip neighbour add 192.0.2.3$i lladdr 02:00:00:00:00:0$i dev br$i nud stale
+      done
+      ip route add 192.0.2.40 dev br0; ip route add 192.0.2.41 dev br1
+      bash -c 'for i in 0 1; do echo >/dev/udp/192.0.2.4$i/9; done'`);
+    const neighbours = async (): Promise<string[]> => {
+      const said = await sandbox().sh('ip -j -4 neighbour show nud all');
+      return (JSON.parse(said) as { dst: string; state: string[] }[])
+        .filter(({ state }) => !state.includes('NOARP'))
+        .map(({ dst, state }) => `${dst} ${/INCOMPLETE|FAILED/.test(state.join()) ? 'unanswered' : state}`)
+        .sort();
+    };
+    const others = ['192.0.2.30 STALE', '192.0.2.41 unanswered', '192.0.2.31 STALE'];
+    expect(await neighbours()).to.have.members(['192.0.2.40 unanswered', ...others]);
+    await call('forgetUnanswered', ['br0']);
+    expect(await neighbours()).to.have.members(others);
+    await call('forgetUnanswered', ['gone']);
+    await sandbox().sh('ip link delete br0; ip link delete br1');
+  });
+
   it('makes both ends of a cable, the one inside with its MAC address', async () => {
     await call('createVeth', veth('mta0', '02:00:00:00:0a:ff'));
     expect((await seenLink('mta0'))?.linkinfo?.info_kind).to.equal('veth');
