@@ -213,34 +213,36 @@ bool mount_system(int root, const char *which, const char *option, const char **
 	return mount_at(root, "sys", "sysfs", none, plain | (strcmp(option, "ro") == 0 ? MOUNT_ATTR_RDONLY : 0), why);
 }
 
+/* Attaches a copy of a mount, private and with these attributes. Closes both. */
+static bool attach_private(int tree, int place, uint64_t set, uint64_t clear)
+{
+	struct mount_attr attr = {.attr_set = set, .attr_clr = clear, .propagation = MS_PRIVATE};
+	if (tree >= 0 && sys_mount_setattr(tree, "", AT_EMPTY_PATH, &attr) < 0) {
+		close(tree);
+		tree = -1;
+	}
+	return attach_tree(tree, place);
+}
+
 bool protect(int root, const char *how, const char *path)
 {
 	struct stat st;
 	int place = sys_openat2(root, path, O_PATH | O_NOFOLLOW, 0, RESOLVE_INSIDE);
 	if (place < 0)
 		return errno == ENOENT;
-	struct mount_attr attr = {.propagation = MS_PRIVATE};
-	int tree;
-	if (strcmp(how, "mask") != 0) {
-		tree = sys_open_tree(place, "", OPEN_TREE_CLONE | AT_EMPTY_PATH);
-		*(how[1] == 'o' ? &attr.attr_set : &attr.attr_clr) = MOUNT_ATTR_RDONLY;
-	} else if (fstat(place, &st) == 0 && S_ISDIR(st.st_mode)) {
-		tree = new_fs("tmpfs", (struct option[]){{"mode", "555"}, {"size", "4k"}, {NULL, NULL}}, 0);
-		attr.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-	} else {
+	if (how[0] == 'm') {
+		if (fstat(place, &st) == 0 && S_ISDIR(st.st_mode))
+			return attach_private(new_fs("tmpfs", (struct option[]){{"mode", "555"}, {"size", "4k"}, {NULL, NULL}}, 0), place,
+					      MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, 0);
 		int null = sys_openat2(root, "dev/null", O_PATH | O_NOFOLLOW, 0, RESOLVE_INSIDE);
-		tree = null < 0 ? -1 : sys_open_tree(null, "", OPEN_TREE_CLONE | AT_EMPTY_PATH);
+		bool done = attach_private(null < 0 ? -1 : sys_open_tree(null, "", OPEN_TREE_CLONE | AT_EMPTY_PATH), place, 0, 0);
 		if (null >= 0)
 			close(null);
+		return done;
 	}
-	bool done = tree >= 0 && sys_mount_setattr(tree, "", AT_EMPTY_PATH, &attr) == 0 &&
-		    sys_move_mount(tree, "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) == 0;
-	int err = errno;
-	if (tree >= 0)
-		close(tree);
-	close(place);
-	errno = err;
-	return done;
+	bool read_only = how[1] == 'o';
+	return attach_private(sys_open_tree(place, "", OPEN_TREE_CLONE | AT_EMPTY_PATH), place, read_only ? MOUNT_ATTR_RDONLY : 0,
+			      read_only ? 0 : MOUNT_ATTR_RDONLY);
 }
 
 const char *place_reaper(int root, const char *program, const char **why)
@@ -255,23 +257,14 @@ const char *place_reaper(int root, const char *program, const char **why)
 			return NULL;
 		}
 		struct stat st;
-		int tree = -1;
-		bool regular = fstat(place, &st) == 0 && S_ISREG(st.st_mode);
-		if (!regular) {
+		if (fstat(place, &st) < 0 || !S_ISREG(st.st_mode)) {
+			close(place);
 			*why = "is no regular file in the subhost's root";
 			errno = EINVAL;
-		} else {
-			tree = sys_open_tree(AT_FDCWD, program, OPEN_TREE_CLONE);
+			return NULL;
 		}
-		struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, .propagation = MS_PRIVATE};
-		bool done = tree >= 0 && sys_mount_setattr(tree, "", AT_EMPTY_PATH, &attr) == 0 &&
-			    sys_move_mount(tree, "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) == 0;
-		int err = errno;
-		if (tree >= 0)
-			close(tree);
-		close(place);
-		errno = err;
-		return done ? places[i] : NULL;
+		return attach_private(sys_open_tree(AT_FDCWD, program, OPEN_TREE_CLONE), place,
+				      MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, 0) ? places[i] : NULL;
 	}
 	*why = "no place for the reaper: the root, /run and /dev are read-only";
 	return NULL;
@@ -287,15 +280,8 @@ bool bind_adjtime(int root, const char **why)
 	int place = sys_openat2(root, "etc/adjtime", O_PATH | O_NOFOLLOW, 0, RESOLVE_INSIDE);
 	if (place < 0)
 		return true;
-	bool regular = fstat(place, &st) == 0 && S_ISREG(st.st_mode);
-	int tree = regular ? sys_open_tree(AT_FDCWD, "/etc/adjtime", OPEN_TREE_CLONE | AT_SYMLINK_NOFOLLOW) : -1;
-	struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV, .propagation = MS_PRIVATE};
-	bool done = !regular || (tree >= 0 && sys_mount_setattr(tree, "", AT_EMPTY_PATH, &attr) == 0 &&
-				 sys_move_mount(tree, "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) == 0);
-	int err = errno;
-	if (tree >= 0)
-		close(tree);
-	close(place);
-	errno = err;
-	return done;
+	if (fstat(place, &st) < 0 || !S_ISREG(st.st_mode))
+		return close(place) == 0;
+	return attach_private(sys_open_tree(AT_FDCWD, "/etc/adjtime", OPEN_TREE_CLONE | AT_SYMLINK_NOFOLLOW), place,
+			      MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV, 0);
 }
