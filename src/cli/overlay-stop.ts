@@ -8,6 +8,7 @@ import { readTrusted } from '../config/trust.js';
 import { isSubhostName } from '../config/values.js';
 import { EXIT, throwAll, UserError } from '../errors.js';
 import { runValueCommand } from '../launch/host-commands.js';
+import { Launcher } from '../launch/launcher.js';
 import { stop } from '../launch/stop.js';
 import { listStates, readState } from '../state/state-file.js';
 import { initProgram } from '../sys/init-program.js';
@@ -24,28 +25,39 @@ const command: Command = {
     { name: 'timeout', value: 'SECONDS', help: 'limit for each service to stop (default 30, 0: none)' },
     { name: 'kill', help: 'skip the services and the grace period' },
   ],
+  endsAtOnce: true,
   async main(args, terminal) {
     requireRoot(terminal);
     secondsOption(args, 'timeout');
-    const settings = await loadSettings(SETTINGS_DIRECTORY);
-    const errors: Error[] = [];
-    for (const name of await namesOf(args, settings, terminal)) {
-      try {
-        await stopOne(name, args, settings, terminal);
-      } catch (error) {
-        if (!(error instanceof Error)) throw error;
-        errors.push(error);
+    const launcher = new Launcher(terminal.env.OVERLAY_BOOT_LAUNCHER);
+    try {
+      const settings = await loadSettings(SETTINGS_DIRECTORY);
+      const errors: Error[] = [];
+      for (const name of await namesOf(args, settings, terminal)) {
+        try {
+          await stopOne(name, args, terminal, { settings, launcher });
+        } catch (error) {
+          if (!(error instanceof Error)) throw error;
+          errors.push(error);
+        }
       }
+      throwAll(errors);
+      return EXIT.ok;
+    } finally {
+      launcher.close();
     }
-    throwAll(errors);
-    return EXIT.ok;
   },
 };
 
-async function stopOne(name: string, args: Arguments, settings: Settings, terminal: Terminal): Promise<void> {
+async function stopOne(
+  name: string,
+  args: Arguments,
+  terminal: Terminal,
+  { settings, launcher }: { settings: Settings; launcher: Launcher },
+): Promise<void> {
   const { runDir, serviceTimeoutMs, graceMs } = settings;
   const outcome = await stop({
-    ...{ runDir, name, initProgram: initProgram(), graceMs },
+    ...{ runDir, name, initProgram: initProgram(), launcher, graceMs },
     kill: args.has('kill'),
     serviceTimeoutMs: secondsOption(args, 'timeout') ?? serviceTimeoutMs,
     warn: terminal.warn,

@@ -46,7 +46,7 @@ int launch_main(int argc, char **argv); /* launch.c: forks a keeper for each sub
 int reap_main(void);                    /* reap.c: /.reaper, pid 1 after the start script */
 int enter_main(int argc, char **argv);  /* enter.c: a process inside, relayed */
 int share_main(int argc, char **argv);  /* share.c: attach or detach a bind mount of a running subhost */
-int stop_main(int argc, char **argv);   /* stop.c: end a subhost and clear what is left of it */
+int stop_main(void);                     /* stop.c: end a subhost and clear what is left of it */
 int mount_main(int argc, char **argv);  /* mount.c: mount a stack for the host */
 int umount_main(int argc, char **argv); /* mount.c: take mounts away */
 int lock_main(int argc, char **argv);   /* lock.c: take a lock for Node */

@@ -113,7 +113,7 @@ int launch_main(int argc, char **argv)
 		struct frame head;
 		if (!read_frame(NODE, &head, &payload, &room))
 			return 0;
-		if (head.type == REQ_OPEN && !start_keeper(head.index))
+		if ((head.type == REQ_OPEN || head.type == REQ_STOP) && !start_keeper(head.index))
 			return complain("cannot start a keeper", NULL, errno);
 		int to = head.index < n_keepers ? keepers[head.index].commands : -1;
 		if (to >= 0 && write_all(to, &head, sizeof head))

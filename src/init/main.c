@@ -18,7 +18,7 @@ int main(int argc, char **argv)
 	if (strcmp(mode, "share") == 0)
 		return share_main(argc - 2, argv + 2);
 	if (strcmp(mode, "stop") == 0)
-		return stop_main(argc - 2, argv + 2);
+		return stop_main();
 	if (strcmp(mode, "mount") == 0)
 		return mount_main(argc - 2, argv + 2);
 	if (strcmp(mode, "umount") == 0)

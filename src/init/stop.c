@@ -3,7 +3,7 @@
  * others along, pid_namespaces(7)); then waits for the keeper to let go of the lock and takes back what
  * is still there.
  *
- * usage: init stop STATE_DIR PID START_TIME GRACE_MS KEEPER START_TIME < UNDO_OPERATIONS
+ * usage: init stop < REQUEST; the launcher does it for REQ_STOP, see wire.h for what is asked for.
  * PID 0: nothing runs, only clear. KEEPER 0: it is not known. Prints what it came to: "ended", "killed" or
  * "cleared". Exit status: 0 all is gone, 1 something is left (stderr says what).
  */
@@ -124,37 +124,45 @@ static enum lock take_lock(int fd, const char *dir, struct process keeper)
 	return same ? LOCK_OURS : LOCK_NOT_NEEDED;
 }
 
-static struct process process_of(char **argv)
+static struct process process_of(const char **strings)
 {
-	return (struct process){.pid = (pid_t)parse_num(argv[0]), .start_time = parse_num(argv[1])};
+	return (struct process){.pid = (pid_t)parse_num(strings[0]), .start_time = parse_num(strings[1])};
 }
 
-int stop_main(int argc, char **argv)
+int stop_subhost(const char *request, size_t len)
 {
-	static char ops[1 << 16];
-	size_t len = 0;
-	ssize_t n;
-	if (argc != 6)
-		return complain("usage: init stop STATE_DIR PID START_TIME GRACE_MS KEEPER START_TIME", NULL, 0);
-	while (len < sizeof ops - 1 && (n = read(STDIN_FILENO, ops + len, sizeof ops - 1 - len)) > 0)
-		len += (size_t)n;
-	struct process init = process_of(argv + 1), keeper = process_of(argv + 4);
-	int dir = open(argv[0], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	const char *s[6];
+	size_t at = 0;
+	for (int i = 0; i < 6; i++)
+		if (!(s[i] = next_string(request, len, &at)))
+			return complain("usage: init stop < REQUEST", NULL, 0);
+	struct process init = process_of(s + 1), keeper = process_of(s + 4);
+	int dir = open(s[0], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dir < 0 && errno != ENOENT)
-		return complain("open", argv[0], errno);
-	const char *word = init.pid > 0 ? end_pid1(init, (int)parse_num(argv[3])) : "cleared";
+		return complain("open", s[0], errno);
+	const char *word = init.pid > 0 ? end_pid1(init, (int)parse_num(s[3])) : "cleared";
 	if (!word)
-		return complain("pid 1 does not end, not even by SIGKILL: process", argv[1], 0);
-	enum lock lock = dir < 0 ? LOCK_NOT_NEEDED : take_lock(dir, argv[0], keeper);
+		return complain("pid 1 does not end, not even by SIGKILL: process", s[1], 0);
+	enum lock lock = dir < 0 ? LOCK_NOT_NEEDED : take_lock(dir, s[0], keeper);
 	if (lock == LOCK_REFUSED)
 		return 1;
 	if (lock == LOCK_OURS) {
 		struct text left = {0};
-		run_undo(ops, len, false, &left);
+		run_undo(request + at, len - at, false, &left);
 		text_end(&left);
 		if (left.len)
 			return complain("left behind:", left.buf, 0);
 	}
 	write_all(STDOUT_FILENO, word, strlen(word));
 	return 0;
+}
+
+int stop_main(void)
+{
+	static char request[1 << 16];
+	size_t len = 0;
+	ssize_t n;
+	while (len < sizeof request - 1 && (n = read(STDIN_FILENO, request + len, sizeof request - 1 - len)) > 0)
+		len += (size_t)n;
+	return stop_subhost(request, len);
 }

@@ -26,6 +26,8 @@ enum request {
 	REQ_CHILD = 6, /* child operations                   run by pid 1 to be: DONE, or for `exec` READY */
 	REQ_ACK = 7,   /* "stay"|""                          ready is known: from here on the subhost lives on */
 	REQ_ABORT = 8, /* WHY|""                             end it, WHY being the log's last line: ENDED */
+	REQ_STOP = 9,  /* STATE_DIR PID START_TIME GRACE_MS KEEPER START_TIME, undo operations
+	                * end one that somebody else has booted, or clear what is left of it: STOPPED */
 };
 
 /* Events: a keeper to Node; GONE comes from the launcher. */
@@ -40,6 +42,7 @@ enum event {
 	EV_ENDED = 8,  /* KIND STATUS LEFT                   all is taken back, but what LEFT names */
 	EV_GONE = 9,   /* -                                  the keeper's process has ended */
 	EV_OPENED = 10, /* KEEPER_PID                        the keeper's pid, as soon as there is one */
+	EV_STOPPED = 11, /* STATUS SAID                      0: all is gone; what `init stop` prints then, or complains of */
 };
 
 /* ---- wire.c ---- */
@@ -95,6 +98,9 @@ enum word {
 /* ---- undo.c ---- */
 /* Runs undo operations (see there). Goes on after a failure; *left collects what could not be taken back. */
 void run_undo(const char *ops, size_t len, bool keep_record, struct text *left);
+
+/* ---- stop.c ---- */
+int stop_subhost(const char *request, size_t len);
 
 /* ---- netlink.c ---- */
 /* 0: no such link. 1: it is there, *alias filled (empty: none). -1: error. */

@@ -357,7 +357,9 @@ class Boot {
     } catch (lost) {
       if (!(lost instanceof KeeperLost)) throw lost;
       const { clearLeftovers } = await import('./stop.js');
-      return clearLeftovers(this.#host.initProgram, this.#state, this.#stateDir).then(
+      // Without the launcher, which may be what was ended.
+      const { initProgram } = this.#host;
+      return clearLeftovers({ initProgram }, this.#state, this.#stateDir).then(
         () => '',
         (error: Error) => error.message,
       );
@@ -370,7 +372,7 @@ class Boot {
     const launcherPid = readProcessStat(keeperPid)?.parentPid ?? 0;
     const stops = (): boolean => isStopped(keeperPid) || isStopped(launcherPid);
     for (let stopped = 0; stopped < STOPPED_LOOKS; stopped = stops() ? stopped + 1 : 0) {
-      const answer = await Promise.race([ended, sleep(STOPPED_LOOK_MS).then(() => undefined)]);
+      const answer = await Promise.race([ended, sleep(STOPPED_LOOK_MS, { stay: false })]);
       if (answer) return answer.left;
     }
     const who = isStopped(keeperPid)

@@ -44,18 +44,33 @@ export class Launcher {
    */
   constructor(meantFor: string | undefined) {
     if (meantFor !== String(process.pid))
-      throw new Failure({ what: 'the init program is not beside it', todo: 'start it as bin/overlay-boot' });
+      throw new Failure({ what: 'the init program is not beside it', todo: 'start it by its file in bin/' });
     process.on(SOCKET_SIGNAL, this.#onSignal);
     this.#timer = setInterval(this.#onSignal, LOOK_MS);
   }
 
   /** A session with a new keeper; its first request takes the lock of `stateDir`. */
   open(stateDir: string, name: string, cgroupMount: string): KeeperSession {
+    return this.#begin('OPEN', [stateDir, name, cgroupMount]);
+  }
+
+  /**
+   * Has a process of its own do what `init stop` does, see src/init/stop.c.
+   * @throws Failure with what that complains of
+   */
+  async stop(request: readonly string[]): Promise<string> {
+    const { strings } = await this.#begin('STOP', request).expect('STOPPED');
+    const [status, said = ''] = strings;
+    if (status === '0') return said;
+    throw new Failure({ what: said.trim() || 'the init program ended' });
+  }
+
+  #begin(type: 'OPEN' | 'STOP', strings: readonly string[]): KeeperSession {
     const index = this.#sessions.length;
     const session = new KeeperSession((type, strings) => this.#send(encodeFrame({ index, type, strings })));
     this.#sessions.push(session);
     if (this.#gone) session.lose(this.#gone);
-    else session.request('OPEN', stateDir, name, cgroupMount);
+    else session.request(type, ...strings);
     return session;
   }
 

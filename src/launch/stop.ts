@@ -1,5 +1,4 @@
 /** Ends a subhost: its services in reverse order, its processes, and what is left of it on the host. */
-import { spawn } from 'node:child_process';
 import { closeSync, constants, existsSync, openSync, writeSync } from 'node:fs';
 import { errnoOf, Failure } from '../errors.js';
 import { stopCommand } from '../plan/start-script.js';
@@ -10,7 +9,7 @@ import type { ProcessId, SubhostState } from '../state/subhost-state.js';
 import { readIfExists } from '../sys/files.js';
 import { allPids, childrenOf, namespaceInode } from '../sys/proc.js';
 import { isStopped, ownProcess, readProcessStat } from '../sys/process-stat.js';
-import { enterArguments } from './enter.js';
+import type { Launcher } from './launcher.js';
 import { monotonicMs, sleep } from './sleep.js';
 
 /** What ending it came to: `killed` means that the grace period was not enough. */
@@ -20,6 +19,8 @@ export interface StopRequest {
   readonly runDir: string;
   readonly name: string;
   readonly initProgram: string;
+  /** The one that was started beside this process, if one was: that is quicker than to start the init program. */
+  readonly launcher?: Launcher;
   /** Skip the services. */
   readonly kill: boolean;
   /** For each service; milliseconds, 0 is no limit. */
@@ -44,7 +45,7 @@ const ENDING_POLL_MS = 5;
  * @throws Failure saying what is left
  */
 export async function stop(request: StopRequest): Promise<Stopped | 'not running'> {
-  const { runDir, name, initProgram } = request;
+  const { runDir, name } = request;
   const stateDir = stateDirectory(runDir, name);
   const { runs, state } = await settled(request);
   if (state === 'unreadable') {
@@ -53,7 +54,7 @@ export async function stop(request: StopRequest): Promise<Stopped | 'not running
   }
   if (!state || !runs) {
     if (existsSync(stateDir))
-      await (state ? clearLeftovers(initProgram, state, stateDir) : clearUnknown(request));
+      await (state ? clearLeftovers(request, state, stateDir) : clearUnknown(request));
     return 'not running';
   }
   const wasReady = state.phase !== 'starting';
@@ -61,7 +62,7 @@ export async function stop(request: StopRequest): Promise<Stopped | 'not running
   // A boot under way writes the record itself; it finds its pid 1 ended and takes back what it made.
   if (wasReady) recordStopping(stopping, request);
   if (wasReady && !request.kill) await stopServices(stopping, request);
-  const outcome = await endSubhost(initProgram, stopping, stateDir, request.kill ? 0 : request.graceMs);
+  const outcome = await endSubhost(request, stopping, stateDir, request.kill ? 0 : request.graceMs);
   warnOfHolders(stopping, request.warn);
   return outcome;
 }
@@ -139,9 +140,10 @@ function killIfThere(pid: number): void {
 }
 
 /** A directory without a record: of a boot that was killed before it made anything. */
-async function clearUnknown({ runDir, name, initProgram }: StopRequest): Promise<void> {
+async function clearUnknown(request: StopRequest): Promise<void> {
+  const { runDir, name } = request;
   const stateDir = stateDirectory(runDir, name);
-  await runStop(initProgram, name, ['state', stateDir], stateDir, [0, 0, 0, 0, 0]);
+  await runStop(request, name, ['state', stateDir], stateDir, [0, 0, 0, 0, 0]);
 }
 
 async function stopServices(
@@ -149,6 +151,7 @@ async function stopServices(
   { initProgram, serviceTimeoutMs, warn }: StopRequest,
 ): Promise<void> {
   if (state.start.length === 0) return;
+  const { enterArguments } = await import('./enter.js');
   const { ProgramFailure, runProgram } = await import('../sys/run.js');
   for (const service of [...state.start].reverse()) {
     if (state.degraded.includes(service)) continue;
@@ -207,18 +210,21 @@ function warnOfHolders({ name, netnsInode }: SubhostState, warn: (line: string) 
       );
 }
 
+/** How the init program is reached. */
+export type InitProgram = Pick<StopRequest, 'initProgram' | 'launcher'>;
+
 /**
  * Sends SIGTERM to every process of the subhost, SIGKILL to pid 1 after the grace period, waits for its
  * keeper and takes back what is still there.
  * @throws Failure saying what is left
  */
 export const endSubhost = (
-  initProgram: string,
+  init: InitProgram,
   state: SubhostState,
   stateDir: string,
   graceMs: number,
 ): Promise<Stopped> =>
-  runStop(initProgram, state.name, undoOps(state, stateDir), stateDir, [
+  runStop(init, state.name, undoOps(state, stateDir), stateDir, [
     ...numbers(state.init),
     graceMs,
     ...numbers(state.keeper),
@@ -226,12 +232,12 @@ export const endSubhost = (
 
 /** Takes back what a dead instance left. @throws Failure saying what is left */
 export const clearLeftovers = (
-  initProgram: string,
+  init: InitProgram,
   state: SubhostState,
   stateDir: string,
 ): Promise<Stopped> => {
   const undo = leftoverOps(state, stateDir, currentBootId());
-  return runStop(initProgram, state.name, undo, stateDir, [0, 0, 0, ...numbers(state.keeper)]);
+  return runStop(init, state.name, undo, stateDir, [0, 0, 0, ...numbers(state.keeper)]);
 };
 
 const numbers = (process: ProcessId | undefined): number[] => [
@@ -239,35 +245,21 @@ const numbers = (process: ProcessId | undefined): number[] => [
   process?.startTimeTicks ?? 0,
 ];
 
-function runStop(
-  initProgram: string,
+async function runStop(
+  { initProgram, launcher }: InitProgram,
   name: string,
   undo: readonly string[],
   stateDir: string,
   processes: readonly number[],
 ): Promise<Stopped> {
-  const child = spawn(initProgram, ['stop', stateDir, ...processes.map(String)], {
-    stdio: ['pipe', 'pipe', 'pipe'],
-    env: {},
-  });
-  let output = '';
-  let complaint = '';
-  child.stdout.on('data', (bytes: Buffer) => {
-    output += bytes.toString();
-  });
-  child.stderr.on('data', (bytes: Buffer) => {
-    complaint += bytes.toString();
-  });
-  child.stdin.on('error', () => {}); // it ended before it read them: its exit status says why
-  child.stdin.end(undo.map((text) => `${text}\0`).join(''));
-  return new Promise((resolve, reject) => {
-    child.on('error', (cause) => reject(new Failure({ what: `cannot run ${initProgram}`, cause })));
-    child.on('close', (code) => {
-      if (code === 0) resolve(output === 'killed' || output === 'cleared' ? output : 'ended');
-      else
-        reject(
-          new Failure({ what: `${name}: ${complaint.trim() || `the init program ended with ${code}`}` }),
-        );
-    });
-  });
+  const request = [stateDir, ...processes.map(String), ...undo];
+  try {
+    const stop = launcher
+      ? launcher.stop(request)
+      : (await import('./init-stop.js')).initStop(initProgram, request);
+    const word = await stop;
+    return word === 'killed' || word === 'cleared' ? word : 'ended';
+  } catch (cause) {
+    throw new Failure({ what: `${name}: ${cause instanceof Error ? cause.message : cause}`, cause });
+  }
 }

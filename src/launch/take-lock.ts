@@ -92,9 +92,10 @@ async function survivor(runDir: string, name: string): Promise<SubhostState | un
 }
 
 /** An overlay-stop that was killed: what it began is brought to its end. */
-async function finishStop({ initProgram, settings }: BootHost, state: SubhostState): Promise<void> {
+async function finishStop(host: BootHost, state: SubhostState): Promise<void> {
   const { endSubhost } = await import('./stop.js');
-  await endSubhost(initProgram, state, stateDirectory(settings.runDir, state.name), settings.graceMs);
+  const { runDir, graceMs } = host.settings;
+  await endSubhost(host, state, stateDirectory(runDir, state.name), graceMs);
 }
 
 /**

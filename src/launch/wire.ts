@@ -2,7 +2,17 @@
 import { Failure } from '../errors.js';
 
 /** Requests to a keeper. */
-export const REQUEST = { OPEN: 1, CLEAR: 2, CLONE: 3, UNDO: 4, LOG: 5, CHILD: 6, ACK: 7, ABORT: 8 } as const;
+export const REQUEST = {
+  OPEN: 1,
+  CLEAR: 2,
+  CLONE: 3,
+  UNDO: 4,
+  LOG: 5,
+  CHILD: 6,
+  ACK: 7,
+  ABORT: 8,
+  STOP: 9,
+} as const;
 
 /** Events of a keeper; GONE comes from the launcher. */
 export const EVENT = {
@@ -16,6 +26,7 @@ export const EVENT = {
   ENDED: 8,
   GONE: 9,
   OPENED: 10,
+  STOPPED: 11,
 } as const;
 
 export type EventType = (typeof EVENT)[keyof typeof EVENT];

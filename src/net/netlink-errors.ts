@@ -1,7 +1,9 @@
 /** What the kernel's refusals mean for a link, in an administrator's words. */
-import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 import { errnoOf, Failure } from '../errors.js';
+
+/** The answer to most questions for a link; Node's table of errno names takes a while to load. */
+const ENODEV = 19;
 
 /** A request that the kernel refused; `code` is the errno's name, as with Node's own errors. */
 export class NetlinkError extends Error {
@@ -10,7 +12,7 @@ export class NetlinkError extends Error {
 
   /** @param errno  positive, as in errno(3) */
   constructor(readonly errno: number) {
-    const code = getSystemErrorName(-errno);
+    const code = errno === ENODEV ? 'ENODEV' : getSystemErrorName(-errno);
     super(code);
     this.code = code;
   }
@@ -38,7 +40,7 @@ const REASONS: Readonly<Record<string, string>> = {
 
 /** A Failure that names the link and the reason; its cause is the NetlinkError, or what Node said. */
 export function linkFailure({ doing, module, cause }: LinkTask): Failure {
-  if (module !== undefined && cause instanceof NetlinkError && cause.errno === constants.errno.EOPNOTSUPP)
+  if (module !== undefined && cause instanceof NetlinkError && cause.code === 'ENOTSUP')
     return new Failure({
       what: `${doing}: the kernel does not know the kind`,
       todo: `load its module with "modprobe ${module}", or use a kernel built with it`,

@@ -7,7 +7,7 @@ const COMMAND = join(resolve(__dirname, '..', '..'), 'bin/overlay-stop');
 describe('overlay-stop (with nothing to stop)', () => {
   const run = (args: readonly string[], uid = 0) => {
     const program = uid === 0 ? [] : ['setpriv', `--reuid=${uid}`, '--regid=65534', '--clear-groups', '--'];
-    const [file = '', ...rest] = [...program, process.execPath, COMMAND, ...args];
+    const [file = '', ...rest] = [...program, COMMAND, ...args];
     const { status, stdout, stderr } = spawnSync(file, rest, {
       encoding: 'utf8',
       env: { PATH: '/usr/bin:/bin' },

@@ -20,8 +20,8 @@ export interface Victim {
   /** 0: the program itself, 1: its first child, 2: the first child of that. */
   readonly generation: 0 | 1 | 2;
   readonly kill: 'self' | 'child' | number;
-  /** Called through the command, or the command itself. */
-  readonly of: 'command' | 'init launch' | 'init stop';
+  /** The command itself, or the launcher beside it. */
+  readonly of: 'command' | 'init launch';
 }
 
 /** What of a subhost the host can see; equal before and after. */
@@ -99,11 +99,8 @@ export class KilledSubhost {
   start(command: readonly string[], { generation, kill, of }: Victim, call: number): Running {
     const wrapper = [this.#killAt, String(generation), String(call), this.#countFile, String(kill)];
     if (of === 'command') return this.sandbox.spawn([...wrapper, ...command]);
-    if (of === 'init launch') return this.sandbox.spawn(bootWrapped(this.sandbox, wrapper, command.slice(1)));
-    const preload = `--require=${join(__dirname, 'wrap-init.cjs')}`;
-    return this.sandbox.spawn(command, {
-      env: { NODE_OPTIONS: preload, WRAP_INIT: JSON.stringify({ mode: 'stop', wrapper }) },
-    });
+    const [name, ...args] = command;
+    return this.sandbox.spawn(bootWrapped(this.sandbox, wrapper, args, name));
   }
 
   async boot(victim: Victim, call: number): Promise<Completed> {

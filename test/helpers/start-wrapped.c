@@ -1,8 +1,8 @@
 /*
- * Starts overlay-boot as `init start` does, with another program around its launcher.
+ * Starts overlay-boot or overlay-stop as `init start` does, with another program around its launcher.
  *
  * usage: start-wrapped INIT SCRIPT WORDS WRAPPER... ARGUMENT...
- * WRAPPER has WORDS words; `WRAPPER... INIT launch BLANKS` is the launcher, `node SCRIPT ARGUMENT...` is overlay-boot.
+ * WRAPPER has WORDS words; `WRAPPER... INIT launch BLANKS` is the launcher, `node SCRIPT ARGUMENT...` the command.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -26,15 +26,16 @@ export function resetProgram(sandbox: Sandbox): string[] {
   return [process.execPath, outfile];
 }
 
-/** overlay-boot with its launcher, and what that forks, started by `wrapper`. */
+/** overlay-boot, or overlay-stop, with its launcher, and what that forks, started by `wrapper`. */
 export const bootWrapped = (
   sandbox: Sandbox,
   wrapper: readonly string[],
   args: readonly string[],
+  command = 'overlay-boot',
 ): string[] => [
   toolFor(sandbox, 'start-wrapped'),
   join(PROJECT, 'dist/init'),
-  join(PROJECT, 'dist/cli/overlay-boot.js'),
+  join(PROJECT, `dist/cli/${command}.js`),
   String(wrapper.length),
   ...wrapper,
   ...args,

@@ -337,7 +337,7 @@ describe('the set-up', () => {
     for (const name of commands) {
       const shim = readFileSync(join(TOP, 'bin', name), 'utf8');
       // What boots is started by the init program, which is quicker: src/init/start.c.
-      if (/^(overlay-boot|boxctl)$/.test(name))
+      if (/^(overlay-boot|overlay-stop|boxctl)$/.test(name))
         expect(shim).to.include(`\nexec "$top/dist/init" start "$top/dist/cli/${name}.js" "$@"\n`);
       else
         expect(shim).to.match(
