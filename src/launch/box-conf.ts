@@ -70,7 +70,8 @@ ${start}
 
 /** Writes a file that is not there yet, whole. @returns false where somebody else was quicker */
 function writeNew(path: string, text: string): boolean {
-  const beside = join(dirname(path), `.${basename(path)}.${process.pid}`);
+  clearUnfinished(path);
+  const beside = unfinishedPath(path, process.pid);
   writeFileAtomic(beside, text);
   try {
     chmodSync(beside, 0o644);
@@ -83,6 +84,17 @@ function writeNew(path: string, text: string): boolean {
     rmSync(beside, { force: true });
     syncDirectory(dirname(path));
   }
+}
+
+const unfinishedPath = (path: string, pid: number | string): string =>
+  join(dirname(path), `.${basename(path)}.${pid}`);
+
+/** Removes what a command that was killed has left of a conf. */
+function clearUnfinished(path: string): void {
+  const prefix = basename(unfinishedPath(path, ''));
+  for (const name of namesIn(dirname(path)).filter((file) => file.startsWith(prefix)))
+    if (!existsSync(join('/proc', name.slice(prefix.length).replace('.tmp', ''))))
+      rmSync(join(dirname(path), name), { force: true });
 }
 
 /** Takes back a conf that makeBoxConf() made. */
