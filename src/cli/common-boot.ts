@@ -2,6 +2,7 @@
 import type { Settings } from '../config/settings.js';
 import type { BootHost } from '../launch/boot-types.js';
 import { cgroupMount } from '../launch/cables.js';
+import { changedBySubhosts } from '../launch/guarded.js';
 import type { Launcher } from '../launch/launcher.js';
 import type { RouteSocket } from '../net/rtnetlink.js';
 import { currentBootId } from '../state/liveness.js';
@@ -20,6 +21,7 @@ export function bootHost(
 ): BootHost & { closeRoute(): Promise<void> } {
   let socket: Promise<RouteSocket> | undefined;
   let mounts: readonly Mount[] | undefined;
+  let guarded: ReadonlyMap<string, string> | undefined;
   const open = async (): Promise<RouteSocket> => {
     const { RouteSocket } = await import('../net/rtnetlink.js');
     return new RouteSocket();
@@ -35,6 +37,7 @@ export function bootHost(
     path: terminal.env.PATH ?? '',
     wafers: wafersDirectory(terminal),
     mounts: () => (mounts ??= mountsOf('self')),
+    guarded: () => (guarded ??= changedBySubhosts(settings.runDir)),
     route: () => (socket ??= open()),
     closeRoute: async () => (await socket)?.close(),
   };

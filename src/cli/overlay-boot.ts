@@ -14,6 +14,7 @@ import { EXIT, Failure, throwAll, UserError } from '../errors.js';
 import { boot } from '../launch/boot.js';
 import type { Booted } from '../launch/boot-types.js';
 import { cgroupMount, checkWiring } from '../launch/cables.js';
+import { changedBySubhosts } from '../launch/guarded.js';
 import { runValueCommand } from '../launch/host-commands.js';
 import { type Ended, Launcher } from '../launch/launcher.js';
 import { checkLimits } from '../launch/limits.js';
@@ -149,7 +150,12 @@ async function describe(
       { binDir: binDirectory(), timeoutMs: settings.bootTimeoutMs },
     ),
   );
-  throwAll(checkPaths(config, variablesFromCommands(parsed), { logDir: settings.logDir }));
+  throwAll(
+    checkPaths(config, variablesFromCommands(parsed), {
+      logDir: settings.logDir,
+      guarded: changedBySubhosts(settings.runDir),
+    }),
+  );
   for (const warning of capabilityWarnings(config)) terminal.warn(warning);
   checkLimits(conf, config.limits, cgroupMount());
   const stack = await stackOf(config, { wafers: wafersDirectory(terminal) });

@@ -20,6 +20,8 @@ export interface CheckOptions {
   /** What --mkdir makes is no mistake to be missing. */
   readonly willMake?: boolean;
   readonly mounts?: readonly Mount[];
+  /** Directories, without symbolic links, that other subhosts can change, and whose they are. */
+  readonly guarded?: ReadonlyMap<string, string>;
 }
 
 /** FILESYSTEM_MAX_STACK_DEPTH, linux/fs.h: an overlay on overlays of this depth is refused by the kernel. */
@@ -225,8 +227,8 @@ function insideUpper({ upper, mistake }: Check, variable: string, path: string):
   return mistake(variable, `${path} is inside UPPER, which the subhost can change`, 'put it outside');
 }
 
-/** In a share the subhost could have put a link in the way of what the host opens there. */
-function linkMistakes({ config, kind, looked, mistake }: Check): Error[] {
+/** In a share the subhost, or another one, could have put a link in the way of what the host opens there. */
+function linkMistakes({ config, kind, looked, mistake, options }: Check): Error[] {
   const { base, live, upper, work, lower, log, stack, shares } = config;
   const paths: [string, string][] = [
     ['BASE', base],
@@ -238,14 +240,18 @@ function linkMistakes({ config, kind, looked, mistake }: Check): Error[] {
     ['LOG', dirname(log)],
     ...shares.map(({ host }): [string, string] => ['SHARE', host]),
   ];
-  const shared = new Set(shares.map(({ host }) => realPath(host)));
+  const own = new Set(shares.map(({ host }) => realPath(host)));
+  const shared = new Set([...own, ...(options.guarded?.keys() ?? [])]);
   return paths.flatMap(([variable, path]) => {
     const share = looked(variable) ? linkOnTheWay(path, shared) : undefined;
     if (share === undefined) return [];
+    const whose = own.has(share)
+      ? `SHARE ${share}, which the subhost`
+      : `${share}, which subhost ${options.guarded?.get(share)}`;
     return [
       mistake(
         variable,
-        `${path} leads over a symbolic link in SHARE ${share}, which the subhost can change`,
+        `${path} leads over a symbolic link in ${whose} can change`,
         'name what the link leads to',
       ),
     ];

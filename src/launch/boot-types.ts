@@ -19,6 +19,8 @@ export interface BootHost {
   readonly wafers: string;
   /** What is mounted on the host, read once for all confs that run no command. */
   mounts(): readonly Mount[];
+  /** What other subhosts can change, as CheckOptions has it, read once too. */
+  guarded(): ReadonlyMap<string, string>;
   /** The call's one rtnetlink socket, opened when first asked for. */
   route(): Promise<RouteSocket>;
 }

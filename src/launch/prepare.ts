@@ -40,13 +40,14 @@ export async function prepare(host: BootHost, request: BootRequest): Promise<Pre
   for (const warning of capabilityWarnings(config)) request.warn(warning);
   const { logDir } = host.settings;
   if (request.mkdir) {
-    throwAll(checkPaths(config, commands, { logDir, willMake: true }));
+    throwAll(checkPaths(config, commands, { logDir, willMake: true, guarded: host.guarded() }));
     makeDirectories(config, commands);
   }
-  throwAll(checkPaths(config, commands, commands.size > 0 ? { logDir } : { logDir, mounts: host.mounts() }));
+  const known = { logDir, guarded: host.guarded() };
+  throwAll(checkPaths(config, commands, commands.size > 0 ? known : { ...known, mounts: host.mounts() }));
   checkLimits(conf, config.limits, host.cgroupMount);
-  const known = (['LOWER', 'UPPER', 'WORK', 'STACK'] as const).every((variable) => !commands.has(variable));
-  return { parsed, identity, commands, config, stack: known ? await stackOf(config, host) : undefined };
+  const rooted = (['LOWER', 'UPPER', 'WORK', 'STACK'] as const).every((variable) => !commands.has(variable));
+  return { parsed, identity, commands, config, stack: rooted ? await stackOf(config, host) : undefined };
 }
 
 /** --mkdir: what a first boot would otherwise ask the administrator to make. */

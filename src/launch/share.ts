@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import { linkOnTheWay } from '../config/guarded-path.js';
 import { Failure } from '../errors.js';
-import { realPath } from '../stack/root-kind.js';
 import { isRunning } from '../state/liveness.js';
 import { listStates, readState, stateDirectory, writeState } from '../state/state-file.js';
 import type { MountedShare, ProcessId, SubhostState } from '../state/subhost-state.js';
 import { initProgram } from '../sys/init-program.js';
+import { changedBySubhosts } from './guarded.js';
 
 /** What can be attached: the share that is to be there. */
 export type WantedShare = Omit<MountedShare, 'mountId'>;
@@ -20,7 +20,7 @@ export type WantedShare = Omit<MountedShare, 'mountId'>;
  */
 export async function attachShare(runDir: string, name: string, wanted: WantedShare): Promise<boolean> {
   return withLockedRecord(runDir, name, async (session, state, init) => {
-    assertNotPrepared(state, wanted.host);
+    assertNotPrepared(runDir, name, wanted.host);
     const recorded = state.shares.find(({ inside }) => inside === wanted.inside);
     if (recorded && (await session.isThere(init, recorded))) {
       if (recorded.host === wanted.host && recorded.readOnly === wanted.readOnly) return false;
@@ -68,16 +68,16 @@ export async function detachShare(
   });
 }
 
-/** @throws Failure where the subhost could have put a link in the way of the host path */
-function assertNotPrepared({ name, upper, shares }: SubhostState, host: string): void {
-  const own = [upper, ...shares.filter(({ readOnly }) => !readOnly).map((share) => share.host)];
-  // The host's own root is none of them: there nothing is left to protect.
-  const directory = linkOnTheWay(host, new Set(own.filter(Boolean).map(realPath)));
-  if (directory !== undefined)
-    throw new Failure({
-      what: `${name}: ${host} leads over a symbolic link in ${directory}, which the subhost can change`,
-      todo: 'name what the link leads to',
-    });
+/** @throws Failure where this subhost, or another one, could have put a link in the way of the host path */
+function assertNotPrepared(runDir: string, name: string, host: string): void {
+  const guarded = changedBySubhosts(runDir);
+  const directory = linkOnTheWay(host, new Set(guarded.keys()));
+  if (directory === undefined) return;
+  const whose = guarded.get(directory);
+  throw new Failure({
+    what: `${name}: ${host} leads over a symbolic link in ${directory}, which ${whose === name ? 'the subhost' : `subhost ${whose}`} can change`,
+    todo: 'name what the link leads to',
+  });
 }
 
 const describeShare = ({ host, readOnly }: MountedShare): string =>

@@ -46,4 +46,25 @@ describe('a link that root inside put into a share', () => {
       });
     }
   });
+
+  it('does not lead another subhost: its share, its log, or what is attached to it', async () => {
+    await subhosts.up('a', { SHARE: `${SHARED}:/shared` });
+    await subhosts.inside('a', `rm -rf /shared/way; ln -s ${HOST} /shared/way`);
+    const other = (variable: string): string =>
+      `overlay-boot: /opt/subhost/b/b.conf: ${variable}: ${SHARED}/way leads over a symbolic link in ${SHARED}, which subhost a can change: name what the link leads to`;
+    const sharing = await subhosts.make('b', { SHARE: `${SHARED}/way:/way` });
+    expect(await subhosts.refused(sharing, { code: 2 })).to.deep.equal([other('SHARE')]);
+    expect(await subhosts.refused(sharing, { code: 2, options: ['--check'] })).to.deep.equal([
+      other('SHARE'),
+    ]);
+    const logging = await subhosts.make('b', { LOG: `${SHARED}/way/b.log` });
+    expect(await subhosts.refused(logging, { code: 2 })).to.deep.equal([other('LOG')]);
+    await subhosts.up('b');
+    const { code, stderr } = await subhosts.sandbox.run(['overlay-share', `${SHARED}/way`, 'b', '/mnt']);
+    expect({ code, stderr }).to.deep.equal({
+      code: 1,
+      stderr: `overlay-share: b: ${SHARED}/way leads over a symbolic link in ${SHARED}, which subhost a can change: name what the link leads to\n`,
+    });
+    expect(await subhosts.sandbox.sh(`ls ${HOST}`)).to.equal('');
+  });
 });
