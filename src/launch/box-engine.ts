@@ -123,11 +123,20 @@ export class SubhostEngine implements BoxEngine {
 
   async stop({ kill = false } = {}): Promise<boolean> {
     if (!this.#running() && !kill) return false;
-    const { settings, initProgram } = this.#host;
+    const { settings, initProgram, launcher } = this.#host;
     const { runDir, graceMs, serviceTimeoutMs } = settings;
     const { name, warn } = this.#options;
     const { stop } = await import('./stop.js');
-    const outcome = await stop({ runDir, name, initProgram, kill, serviceTimeoutMs, graceMs, warn });
+    const outcome = await stop({
+      runDir,
+      name,
+      initProgram,
+      launcher,
+      kill,
+      serviceTimeoutMs,
+      graceMs,
+      warn,
+    });
     return outcome !== 'not running';
   }
 

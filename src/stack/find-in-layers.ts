@@ -45,14 +45,17 @@ export function findInLayers(layers: readonly string[], path: string): string | 
 /** The path in the first layer that has it, if that does not say that there is nothing. */
 function topOf(layers: readonly string[], path: string): string | undefined {
   for (const layer of layers) {
+    if (hidesAbove(layer, path)) return undefined;
     const stat = lstatSync(join(layer, path), { throwIfNoEntry: false });
     if (stat) return isWhiteout(stat) ? undefined : join(layer, path);
-    if (hidesAbove(layer, path)) return undefined;
   }
   return undefined;
 }
 
-/** Has the layer, on the way to the path, something that is no directory? What lies below in other layers is hidden. */
+/**
+ * Has the layer, on the way to the path, something that is no directory? What lies below in other layers is hidden; a
+ * link there is none of the stack's, or it would have been followed.
+ */
 function hidesAbove(layer: string, path: string): boolean {
   const parts = path.split('/').filter(Boolean);
   for (let end = 1; end < parts.length; end++) {
