@@ -27,12 +27,11 @@ int open_log(const char *path)
 		}
 		strcpy(old, base);
 		strcat(old, ".1");
-		if (st.st_size > 0 && renameat(dir, base, dir, old) < 0)
+		/* An empty one is nobody's log, but may be somebody's file, and readable by more. */
+		if (st.st_size ? renameat(dir, base, dir, old) : unlinkat(dir, base, 0))
 			goto out;
 	}
-	fd = openat(dir, base, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640);
-	if (fd >= 0)
-		fcntl(fd, F_SETFL, O_APPEND);
+	fd = openat(dir, base, O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
 out:
 	close(dir);
 	return fd;

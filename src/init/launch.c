@@ -27,6 +27,8 @@ static void close_others(void)
 }
 
 /* A keeper that there cannot be is told of as one whose first step failed: the others go on. */
+static int signals; /* signalfd(2) */
+
 static bool no_keeper(uint16_t index)
 {
 	struct text number = {0};
@@ -54,7 +56,7 @@ static bool start_keeper(uint16_t index)
 	}
 	if (pid == 0) {
 		close_others(); /* or the others would never see their end of file */
-		close(pair[0]);
+		close(pair[0]), close(signals);
 		keep(pair[1], NODE, index, title);
 	}
 	close(pair[1]);
@@ -93,7 +95,7 @@ int launch_main(int argc, char **argv)
 	close_from(NODE + 1);
 	fcntl(NODE, F_SETFD, FD_CLOEXEC);
 	fcntl(NODE, F_SETFL, fcntl(NODE, F_GETFL) & ~O_NONBLOCK);
-	int signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+	signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (signals < 0)
 		return complain("signalfd", NULL, errno);
 	/* A ^C or ^\ at the terminal is Node's to act upon. */

@@ -159,10 +159,12 @@ int stop_subhost(const char *request, size_t len)
 
 int stop_main(void)
 {
-	static char request[1 << 16];
+	static char request[FRAME_BYTES_MAX];
 	size_t len = 0;
 	ssize_t n;
 	while (len < sizeof request - 1 && (n = read(STDIN_FILENO, request + len, sizeof request - 1 - len)) > 0)
 		len += (size_t)n;
+	if (len == sizeof request - 1)
+		return complain("more to take back than there is room for", NULL, 0);
 	return stop_subhost(request, len);
 }

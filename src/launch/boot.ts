@@ -203,7 +203,9 @@ class Boot {
       (command: CommandRequest) => runValueCommand(command, environment, this.#commandContext()),
     );
     if (this.#request.mkdir) makeDirectories(config, new Set());
-    throwAll(checkPaths(config, commands, { logDir: this.#host.settings.logDir }));
+    throwAll(
+      checkPaths(config, commands, { logDir: this.#host.settings.logDir, guarded: this.#host.guarded() }),
+    );
     checkLimits(conf, config.limits, this.#host.cgroupMount);
     if (commands.has('CABLES'))
       await checkWiring(await this.#host.route(), { ...config, netns: this.#state.netns }, new Set());

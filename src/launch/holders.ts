@@ -20,7 +20,7 @@ export function holdersOf(mounts: readonly Pick<Mount, 'id' | 'mountPoint'>[]): 
     const uses = [...linksOf(pid, ids), ...descriptorsOf(pid, ids)];
     // A mapping has no descriptor and no id, only a path, which means something in its own namespace.
     if (uses.length === 0 && namespaceInode(pid, 'mnt') === ownNamespace) uses.push(...mappingsOf(pid, top));
-    return uses.length === 0 ? [] : [`${nameOf(pid)} (pid ${pid}: ${[...new Set(uses)].join(', ')})`];
+    return uses.length === 0 ? [] : [`${commandOf(pid)} (pid ${pid}: ${[...new Set(uses)].join(', ')})`];
   });
   return [...processes, ...loopDevicesOn(top)];
 }
@@ -55,7 +55,8 @@ const loopDevicesOn = (top: string): string[] =>
     read(`/sys/block/${device}/loop/backing_file`).startsWith(`${top}/`) ? [`the loop device ${device}`] : [],
   );
 
-const nameOf = (pid: number): string =>
+/** What a process calls itself, fit for a terminal. */
+export const commandOf = (pid: number): string =>
   read(`/proc/${pid}/comm`)
     .trim()
     .replace(/\p{Cc}/gu, '?') || 'a process';

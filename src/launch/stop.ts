@@ -6,9 +6,9 @@ import { leftoverOps, undoOps } from '../plan/undo-ops.js';
 import { currentBootId, hasPid1, isLocked, lockHolder } from '../state/liveness.js';
 import { readState, stateDirectory, writeState } from '../state/state-file.js';
 import type { ProcessId, SubhostState } from '../state/subhost-state.js';
-import { readIfExists } from '../sys/files.js';
 import { allPids, childrenOf, namespaceInode } from '../sys/proc.js';
 import { isStopped, ownProcess, readProcessStat } from '../sys/process-stat.js';
+import { commandOf } from './holders.js';
 import type { Launcher } from './launcher.js';
 import { monotonicMs, sleep } from './sleep.js';
 
@@ -205,9 +205,7 @@ function warnOfHolders({ name, netnsInode }: SubhostState, warn: (line: string) 
   // A later process may be in a new namespace, which has the inode of the one that is gone.
   for (const pid of allPids())
     if (namespaceInode(pid, 'net') === netnsInode && (readProcessStat(pid)?.startTimeTicks ?? ours) < ours)
-      warn(
-        `${name}: process ${pid} (${readIfExists(`/proc/${pid}/comm`)?.trim() ?? '?'}) still holds its network namespace`,
-      );
+      warn(`${name}: process ${pid} (${commandOf(pid)}) still holds its network namespace`);
 }
 
 /** How the init program is reached. */

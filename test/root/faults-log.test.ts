@@ -28,6 +28,14 @@ describe('the log', () => {
       expect(numbered('loud')).to.deep.equal(expected);
     });
 
+  it('is no empty file that somebody has put there before, who could read it', async () => {
+    const log = '/var/log/overlay-boot/early.log';
+    await subhosts.sandbox.sh(`touch ${log}; chmod 666 ${log}; chown 65534:65534 ${log}`);
+    await subhosts.up('early');
+    expect(await subhosts.sandbox.sh(`stat -c '%a %u:%g' ${log}`)).to.equal('640 0:0\n');
+    await subhosts.stop('--kill', 'early');
+  });
+
   it('has what pid 1 prints in its last moment, and then how it ended', async () => {
     const hooks = { init: '#!/bin/sh\necho exec /last\n' };
     const services = {

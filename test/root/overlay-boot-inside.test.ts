@@ -67,6 +67,7 @@ describe('overlay-boot: inside', () => {
     ]);
     const keeper = fdsOf(subhosts.record('a')?.keeper.pid ?? 0);
     expect(keeper.filter((target) => /shadow|srv\/t\/open/.test(target))).to.deep.equal([]);
+    expect(keeper.filter((target) => target.includes('signalfd'))).to.have.length(1);
     const service = subhosts.file(`${base}/root/var/fds`) ?? '';
     expect(service).not.to.match(/shadow|open|socket/);
     expect([...service.matchAll(/ (\d+) -> /g)].map(([, fd]) => fd)).to.deep.equal(['0', '1', '2']);
