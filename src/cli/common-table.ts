@@ -19,23 +19,21 @@ export function textTable<Row>(
   rows: readonly Row[],
   { fancy = false }: { readonly fancy?: boolean } = {},
 ): string {
-  const cells = rows.map((row) => columns.map((column) => printable(column.text(row) || '-')));
-  const widths = columns.map(({ title }, i) =>
-    Math.max(title.length, ...cells.map((line) => line[i]?.length ?? 0)),
-  );
-  const pad = (text: string, i: number): string =>
-    columns[i]?.align === 'right' ? text.padStart(widths[i] ?? 0) : text.padEnd(widths[i] ?? 0);
-  const head = columns.map(({ title }, i) => pad(title, i)).join('  ');
-  const body = rows.map((row, r) =>
-    columns
-      .map((column, i) => {
-        const text = cells[r]?.[i] ?? '';
-        // The blanks after it stay without colour.
-        return pad(text, i).replace(text, () => paint(text, fancy ? column.colour?.(row) : undefined));
-      })
-      .join('  '),
-  );
-  return [head, ...body].map((line) => line.trimEnd()).join('\n');
+  // Column after column, the last one without blanks behind it: of a thousand lines one may be very long.
+  let lines = ['', ...rows.map(() => '')];
+  for (const [i, column] of columns.entries()) {
+    const texts = [column.title, ...rows.map((row) => printable(column.text(row) || '-'))];
+    const width = Math.max(...texts.map(({ length }) => length));
+    const [isLast, isRight] = [i === columns.length - 1, column.align === 'right'];
+    lines = texts.map((text, r) => {
+      const row = fancy ? rows[r - 1] : undefined;
+      const shown = row ? paint(text, column.colour?.(row)) : text;
+      if (isLast && !isRight) return lines[r] + shown;
+      const blanks = ' '.repeat(width - text.length);
+      return `${lines[r]}${isRight ? blanks + shown : shown + blanks}${isLast ? '' : '  '}`;
+    });
+  }
+  return lines.map((line) => line.trimEnd()).join('\n');
 }
 
 /** The text in a colour, or as it is. */
@@ -44,7 +42,10 @@ export const paint = (text: string, colour: Colour | undefined): string =>
 
 /** Control characters as `\x1b`: what a subhost wrote must not steer the terminal of who reads it. */
 export const printable = (text: string): string =>
-  /\p{Cc}/u.test(text) ? [...text].map((char) => (isControl(char) ? escapeOf(char) : char)).join('') : text;
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: it is them that are looked for
+  /[\x00-\x1f\x7f-\x9f]/.test(text)
+    ? [...text].map((char) => (isControl(char) ? escapeOf(char) : char)).join('')
+    : text;
 
 const isControl = (char: string): boolean => {
   const code = char.charCodeAt(0);

@@ -228,8 +228,8 @@ const imageJson = ({ name, parent, state, mounted, points }: ImageRow) => ({
 
 /** The forest of wafers, those left out that are neither images nor instances. */
 function imageTree(places: StorePlaces, args: Arguments, { print, fancy }: Terminal): undefined {
-  const isPart = ({ name }: { readonly name: string }): boolean =>
-    parseInstanceName(name) !== undefined || readImage(places.wafers, name) !== undefined;
+  const isPart = ({ name, sealed }: { readonly name: string; readonly sealed: boolean }): boolean =>
+    sealed || parseInstanceName(name) !== undefined || readImage(places.wafers, name) !== undefined;
   const current = new Set(pointRows(places).map((point) => point.current.instance));
   const rows = waferForest(places, isPart);
   if (args.has('json')) {

@@ -211,7 +211,7 @@ export async function deleteImage(places: StorePlaces, name: string): Promise<vo
 }
 
 function refuseChildren(wafers: string, name: string, verb: string): void {
-  const children = childrenOf(wafers, name).map((child) => child.name);
+  const children = childrenOf(wafers, name);
   if (children.length === 0) return;
   const more = children.length > SHOWN ? ` and ${children.length - SHOWN} more` : '';
   throw new Failure({
@@ -238,9 +238,11 @@ export function imageRows({ wafers, stacks }: WaferPlaces): ImageRow[] {
   }
   const mountPoints = new Set(mountsOf('self').map(({ mountPoint }) => mountPoint));
   const real = realPath(stacks);
-  return images.map((image) => ({
-    ...image,
-    mounted: mountPoints.has(`${real}/${image.name}`),
-    points: points.get(image.name) ?? [],
+  return images.map(({ name, parent, state }) => ({
+    name,
+    parent,
+    state,
+    mounted: mountPoints.has(`${real}/${name}`),
+    points: points.get(name) ?? [],
   }));
 }

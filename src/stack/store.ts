@@ -4,19 +4,11 @@
  * with a directory for each generation, in which `instance` and `replaced` are symbolic links, and with the
  * symbolic link `current`. Reading only; src/launch/store-*.ts change it.
  */
-import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { errnoOf, Failure, quoted, UserError } from '../errors.js';
-import {
-  checkWaferName,
-  isWaferName,
-  NAME_MAX_BYTES,
-  readWafer,
-  stackOfWafer,
-  type Wafer,
-} from './from-wafers.js';
+import { checkWaferName, isWaferName, NAME_MAX_BYTES, readWafer, stackOfWafer } from './from-wafers.js';
 import type { Stack } from './stack.js';
-import { readWafers } from './wafer-tree.js';
 
 /** The directory of WAFERS that has the points. */
 export const POINTS = 'points';
@@ -60,6 +52,7 @@ export const instanceName = (image: string, point: string): string => `${image}$
 
 /** The image and the point of an instance's name; undefined for what is none. */
 export function parseInstanceName(name: string): Instance | undefined {
+  if (!name.includes(AT)) return undefined;
   const [image, point, ...more] = name.split(AT);
   return image && point && more.length === 0 ? { name, image, point } : undefined;
 }
@@ -95,18 +88,27 @@ export interface StoreContents {
 
 /** All images and instances. Only what is needed of each is read: there may be thousands. */
 export function readStore(wafers: string): StoreContents {
-  const names = directoriesIn(wafers).filter(isWaferName);
-  return {
-    images: names.filter((name) => !name.includes(AT)).flatMap((name) => readImage(wafers, name) ?? []),
-    instances: names.flatMap((name) => parseInstanceName(name) ?? []),
-  };
+  const images: Image[] = [];
+  const instances: Instance[] = [];
+  for (const name of directoriesIn(wafers)) {
+    if (!isWaferName(name)) continue;
+    const instance = parseInstanceName(name);
+    const image = name.includes(AT) ? undefined : readImage(wafers, name);
+    if (instance) instances.push(instance);
+    if (image) images.push(image);
+  }
+  return { images, instances };
 }
 
 /** The image of that name; undefined where there is none, or a wafer that is no image. */
 export function readImage(wafers: string, name: string): Image | undefined {
   // Of a thousand images these three are most of the time: no path is taken apart, no Stats made.
   const directory = `${wafers}/${name}`;
-  const state = (['sealed', 'open'] as const).find((file) => existsSync(`${directory}/${file}`));
+  const state = existsSync(`${directory}/sealed`)
+    ? 'sealed'
+    : existsSync(`${directory}/open`)
+      ? 'open'
+      : undefined;
   return state && { name, parent: readParent(directory), state };
 }
 
@@ -148,9 +150,9 @@ export function requireSealed(wafers: string, name: string): Image {
   });
 }
 
-/** The wafers that lie upon one: images, instances and others. */
-export const childrenOf = (wafers: string, name: string): Wafer[] =>
-  readWafers(wafers).filter(({ parent }) => parent === name);
+/** The names of the wafers that lie upon one: images, instances and others. */
+export const childrenOf = (wafers: string, name: string): string[] =>
+  directoriesIn(wafers).filter((child) => isWaferName(child) && readParent(`${wafers}/${child}`) === name);
 
 /** The names of the points, sorted. */
 export const pointNames = (wafers: string): string[] =>
@@ -170,30 +172,44 @@ export const instancesOf = (wafers: string, point: string): Instance[] =>
  */
 export function readPoint(wafers: string, name: string): Point | undefined {
   const directory = pointDirectory(wafers, name);
-  if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) return undefined;
-  const generations = directoriesIn(directory)
-    .filter((entry) => /^[1-9][0-9]*$/.test(entry))
-    .map((entry) => readGeneration(directory, Number(entry)))
-    .sort((a, b) => a.number - b.number);
-  const link = linkTarget(join(directory, 'current'));
+  const numbers = numbersIn(directory);
+  if (!numbers) return undefined;
+  // The first has replaced none: a number only ever leads to a lower one.
+  const generations = numbers.map((number, i) => readGeneration(directory, number, i === 0));
+  const link = linkTarget(`${directory}/current`);
   const current = generations.find(({ number }) => String(number) === link);
   if (current) return { name, directory, generations, current };
   throw new Failure({
-    what: `point ${quoted(name)} is corrupt: ${link === undefined ? 'no link' : `${quoted(link)} is no generation, but the target of`} ${join(directory, 'current')}`,
+    what: `point ${quoted(name)} is corrupt: ${link === undefined ? 'no link' : `${quoted(link)} is no generation, but the target of`} ${directory}/current`,
     todo: 'make it a link to one of the numbers beside it',
   });
 }
 
-function readGeneration(directory: string, number: number): Generation {
-  const place = join(directory, String(number));
-  const instance = basename(linkTarget(join(place, 'instance')) ?? '');
-  const replaced = Number(basename(linkTarget(join(place, 'replaced')) ?? ''));
+/** The numbers of a point's generations; undefined where there is no such directory. */
+function numbersIn(directory: string): number[] | undefined {
+  try {
+    return readdirSync(directory)
+      .filter((entry) => /^[1-9][0-9]*$/.test(entry))
+      .map(Number)
+      .sort((a, b) => a - b);
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) return undefined;
+    throw error;
+  }
+}
+
+function readGeneration(directory: string, number: number, isFirst: boolean): Generation {
+  const place = `${directory}/${number}`;
+  const instance = lastPart(linkTarget(`${place}/instance`));
+  const replaced = isFirst ? 0 : Number(lastPart(linkTarget(`${place}/replaced`)));
   if (parseInstanceName(instance)) return { number, instance, replaced: replaced || undefined };
   throw new Failure({
-    what: `point corrupt: ${join(place, 'instance')} is no link to an instance`,
+    what: `point corrupt: ${place}/instance is no link to an instance`,
     todo: 'make it one, as those of the other generations are',
   });
 }
+
+const lastPart = (path = ''): string => path.slice(path.lastIndexOf('/') + 1);
 
 function linkTarget(path: string): string | undefined {
   try {
