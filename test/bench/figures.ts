@@ -57,6 +57,13 @@ export const loadOf = (count: number) => ({
 });
 export const KEPT_NOTE = 'PSS of keeper, pid 1, dummy service';
 export const INIT_SIZE = 'dist/init';
+/** Stores that are used alike: what is done in the large one takes no more than twice as long as in the small one. */
+export const STORE_SIZES = [
+  { images: 10, points: 10 },
+  { images: 1000, points: 200 },
+] as const;
+export const storeOf = (images: number): string[] =>
+  ['list-images', 'list-stackpoints', 'cutover'].map((what) => `stacko ${what}, ${images} images`);
 export const INSPECT = 'overlay-mstack: inspect';
 export const MOUNT = 'overlay-mstack --mount';
 export const UMOUNT = 'overlay-mstack --umount';
@@ -85,6 +92,9 @@ const GROWTH = (['boot', 'status', 'share', 'stop', 'kept'] as const).map(
   (what): Row => [MANY[what], times(MANY[what], what === 'share' ? 2 : 1.1, FEW[what])],
 );
 
+const [SMALL, LARGE] = STORE_SIZES.map(({ images }) => storeOf(images));
+const STORE_GROWTH = (LARGE ?? []).map((name, i): Row => [name, times(name, 2, SMALL?.[i] ?? '')]);
+
 const TARGETS: readonly Row[] = [
   [READY, times(READY, 1.7, NODE)],
   [READY, times(READY, 0.85, NSPAWN)],
@@ -94,6 +104,7 @@ const TARGETS: readonly Row[] = [
   [KEPT_1, atMost(KEPT_1, 150, 'KiB')],
   ...LOADS.map((count) => loadOf(count).kept).map((name): Row => [name, atMost(name, 150, 'KiB')]),
   ...GROWTH,
+  ...STORE_GROWTH,
   [INIT_SIZE, atMost(INIT_SIZE, 64, 'KiB')],
   [OUTAGE, atMost(OUTAGE, 300, 'ms')],
   ...[INSPECT, MOUNT, UMOUNT, stackOf(10), unstackOf(10)].map((name): Row => [name, times(name, 2, NODE)]),

@@ -22,6 +22,7 @@ import {
   waferOf,
 } from './stacks.js';
 import { PATH_WITH_IFUP, prepareStopwatch, SIGNAL_DIRECTORY, timeToEffect, timeToEnd } from './stopwatch.js';
+import { prepareStores, useStore } from './stores.js';
 import { confOf, keptKiB, names, nodeProcesses, prepareSubhosts, projectCommand } from './subhosts.js';
 
 /** Something that is measured, with the figures that one round of it gives. */
@@ -154,6 +155,12 @@ const wafers = (ancestors: number): Measure => ({
   },
 });
 
+const store = ({ images, points }: (typeof named.STORE_SIZES)[number]): Measure => ({
+  gives: named.storeOf(images),
+  note: `${points} points; the one cut over is mounted`,
+  round: (sandbox) => useStore(sandbox, images),
+});
+
 const CUTOVER_OF_A_BOX: Measure = {
   gives: [named.OUTAGE, named.OUTAGE_FAILED, named.CUTOVER],
   note: 'busybox httpd on a bridge, asked every 10 ms',
@@ -177,6 +184,7 @@ const MEASURES: readonly Measure[] = [
   MSTACK_OF_TEN,
   ...DEPTHS.map(wafers),
   ...PLAIN_DEPTHS.map(plainOverlay),
+  ...named.STORE_SIZES.map(store),
   CUTOVER_OF_A_BOX,
 ];
 
@@ -239,6 +247,7 @@ async function inSandbox(wanted: readonly Measure[], rounds: number): Promise<na
     await prepareContestants(sandbox);
     await prepareStacks(sandbox);
     await prepareBoxes(sandbox);
+    await prepareStores(sandbox);
     return await measure(sandbox, wanted, rounds);
   } finally {
     await sandbox.close();
