@@ -7,7 +7,8 @@ import { readSubhostsList } from '../config/subhosts-list.js';
 import { Failure } from '../errors.js';
 import { realPath } from '../stack/root-kind.js';
 import { writeFileAtomic } from '../sys/files.js';
-import { boxConf } from './box-conf.js';
+import { requireBox } from './box.js';
+import { boxConf, makeBoxConf } from './box-conf.js';
 import { lockAlone, type StorePlaces } from './store-lock.js';
 
 /** sd_booted(3) */
@@ -15,16 +16,18 @@ const SYSTEMD = '/run/systemd/system';
 
 type Waits = Pick<StorePlaces, 'onWait'>;
 
-/** @returns false where it was so already */
-export async function enableBox(settings: Settings, name: string, waits: Waits): Promise<boolean> {
+/** Its conf is made if it has none. @returns false where it was so already */
+export async function enableBox(settings: Settings, name: string, places: StorePlaces): Promise<boolean> {
+  const { wafers } = places;
   const conf = boxConf(settings, name);
-  const changed = await changeList(settings, waits, (lines) =>
+  makeBoxConf(settings, name, { wafers, name: requireBox(wafers, name).current.instance });
+  const changed = await changeList(settings, places, (lines) =>
     lines.some((line) => line.conf === conf) ? lines : [...lines, { text: conf, conf }],
   );
   try {
     await systemctl('enable', name);
   } catch (error) {
-    if (changed) await disableInList(settings, name, waits);
+    if (changed) await disableInList(settings, name, places);
     throw error;
   }
   return changed;

@@ -122,7 +122,7 @@ export class SubhostEngine implements BoxEngine {
   }
 
   async stop({ kill = false } = {}): Promise<boolean> {
-    if (!this.#running() && !kill) return false;
+    this.#running();
     const { settings, initProgram, launcher } = this.#host;
     const { runDir, graceMs, serviceTimeoutMs } = settings;
     const { name, warn } = this.#options;
@@ -175,6 +175,24 @@ export class SubhostEngine implements BoxEngine {
     await checkWiring(await this.#host.route(), wiring, new Set(own));
   }
 }
+
+/**
+ * Starts a box that was stopped for it.
+ * @param done  what else was done
+ * @throws Failure that says that it does not run now
+ */
+export async function startStopped(engine: BoxEngine, done?: string): Promise<Started> {
+  try {
+    return await engine.start();
+  } catch (cause) {
+    const todo = [done, 'it is stopped'].filter(Boolean).join(', and ');
+    throw new Failure({ what: oneLine(cause), todo, cause });
+  }
+}
+
+/** The words of an error, or of several. */
+export const oneLine = (error: unknown): string =>
+  (error instanceof Error ? error.message : String(error)).replaceAll('\n', '; ');
 
 /** What takes something back is not given up: it has the time that a boot has without options. */
 const patient = (request: BootRequest, { settings }: BootHost): BootRequest => ({

@@ -4,7 +4,7 @@ import { Failure, quoted } from '../errors.js';
 import type { SubhostState } from '../state/subhost-state.js';
 import { alone, type Box, requireBox } from './box.js';
 import { configureConf, makeBoxConf } from './box-conf.js';
-import type { Started, SubhostEngine } from './box-engine.js';
+import { type Started, type SubhostEngine, startStopped } from './box-engine.js';
 
 /** Starts a box; its conf is made if it has none. @throws UserError, Failure or ErrorList; it is stopped then */
 export const startBox = async (box: Box): Promise<Started> =>
@@ -26,7 +26,7 @@ export const restartBox = async (box: Box): Promise<Started> =>
   await alone(box, async () => {
     await prepared(box);
     await box.engine.stop();
-    return await box.engine.start();
+    return await startStopped(box.engine);
   });
 
 /** @returns false where it did not run */

@@ -13,7 +13,7 @@ import {
 } from '../stack/store.js';
 import { alone, type Box, checkBoxName, imageOfInstance, instanceInUse, requireBox } from './box.js';
 import { makeBoxConf, removeBoxConf } from './box-conf.js';
-import type { Started } from './box-engine.js';
+import { oneLine, type Started, startStopped } from './box-engine.js';
 import {
   cutover,
   deleteInstance,
@@ -177,9 +177,6 @@ async function goBack(
 /** The next boot has put the log aside that the message of the one before names. */
 const inLogBefore = (message: string): string => message.replace(/\(log: (.*)\)$/, '(log: $1.1)');
 
-const oneLine = (error: unknown): string =>
-  (error instanceof Error ? error.message : String(error)).replaceAll('\n', '; ');
-
 /**
  * Empties an instance of a box: it is as its image again. Stopped before and started after it, if it runs on that.
  * @throws Failure where it does not start then
@@ -203,7 +200,7 @@ export async function resetBox(box: Box, image: string): Promise<Started | undef
       await engine.start({ interruptible: false });
       throw error;
     }
-    return await engine.start();
+    return await startStopped(engine, 'it is reset');
   });
 }
 

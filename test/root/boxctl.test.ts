@@ -323,6 +323,22 @@ describe('boxctl', () => {
     );
   });
 
+  it('says that a box is stopped when it does not start again', async () => {
+    await up();
+    await subhosts.inside('system1', "printf '#!/bin/sh\\nsleep 1000\\n' >/startup");
+    // The script that hangs is the one to stop it, too.
+    await sandbox().writeFile('/etc/overlay-boot/conf.d/service.conf', '[timeouts]\nservice = 0.3\n');
+    const { code, stderr } = await boxctl('restart', 'system1', '--timeout', '1');
+    await sh('rm /etc/overlay-boot/conf.d/service.conf');
+    expect(code).to.equal(1);
+    expect(stderr).to.match(/^boxctl: system1: not ready within 1 s: .*\.log\): it is stopped$/m);
+    expect((await boxctl('list', 'system1')).stdout).to.match(/^system1 +stopped /m);
+    expect(await boxctl('reset', 'system1', 'foo-0.1')).to.deep.equal(
+      printed('system1: its instance of foo-0.1 reset'),
+    );
+    expect(await boxctl('start', 'system1')).to.deep.equal(printed('system1: running'));
+  });
+
   it('deletes an instance that is not the current one', async () => {
     await up();
     await boxctl('cutover-instance', 'system1', 'foo-0.2');
@@ -451,6 +467,7 @@ describe('boxctl', () => {
     expect((await sh('sort /etc/subhosts.conf')).split('\n').filter(Boolean)).to.deep.equal(
       names.map((name) => `/etc/overlay-boot/boxes/${name}.conf`),
     );
+    expect(await sh('ls -A /etc/overlay-boot/boxes')).to.equal('a.conf\nb.conf\nc.conf\nd.conf\n');
   });
 
   it('enables the unit of a box where systemd runs', async () => {
