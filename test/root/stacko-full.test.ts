@@ -96,5 +96,5 @@ describe('stacko on a disk that cannot be written to', () => {
       expect(state()).not.to.equal(old);
       expect(state()).not.to.match(/\.new:|\.change/);
       expect(await sh('wafers tree; stacko list-stackpoints')).not.to.include('broken');
-    });
+    }).timeout(180_000);
 });

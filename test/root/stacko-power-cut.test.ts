@@ -119,7 +119,7 @@ describe('stacko when the power goes', () => {
       expect(await sh('stacko list-images; stacko list-stackpoints; wafers tree')).not.to.include('broken');
       await sh(command(args));
       expect(storeState(outside(WAFERS))).to.equal(now);
-    });
+    }).timeout(180_000);
 });
 
 /** The least that the disk can have, the most, and some of what is between them. */
