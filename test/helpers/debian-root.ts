@@ -6,15 +6,19 @@ import { PROJECT } from './namespaces.js';
 
 /** It takes half a minute to make: it is kept, outside of the tree. Nobody writes to it. */
 export const DEBIAN_BASE = '/var/cache/overlay-boot-test/debian';
+/** With services that a small server has. */
+export const DEBIAN_SERVICES = '/var/cache/overlay-boot-test/debian-services';
+const SERVICES = 'rsyslog,orphan-sysvinit-scripts,cron,openssh-server,ifupdown,sudo,iputils-ping';
 const MAKE_BASE_TIMEOUT_MS = 600_000;
 
 /** For a `describe`: makes it where it is missing. To be called before the sandbox is made, which has no network. */
-export function needDebianRoot(): void {
+export function needDebianRoot(base: typeof DEBIAN_BASE | typeof DEBIAN_SERVICES = DEBIAN_BASE): void {
   before(function () {
     this.timeout(MAKE_BASE_TIMEOUT_MS);
-    if (existsSync(DEBIAN_BASE)) return;
-    mkdirSync(dirname(DEBIAN_BASE), { recursive: true });
-    const made = spawnSync(join(PROJECT, 'examples/tiny/make-base'), [DEBIAN_BASE], { encoding: 'utf8' });
+    if (existsSync(base)) return;
+    mkdirSync(dirname(base), { recursive: true });
+    const env = { ...process.env, ...(base === DEBIAN_SERVICES && { PACKAGES: SERVICES }) };
+    const made = spawnSync(join(PROJECT, 'examples/tiny/make-base'), [base], { encoding: 'utf8', env });
     if (made.status !== 0) throw new Error(`make-base: exit ${made.status}: ${made.stderr}`);
   });
 }
