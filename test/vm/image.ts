@@ -1,0 +1,216 @@
+/**
+ * Disk images of whole Debian machines for the emulator, one for each init system, made once and kept. Nothing is
+ * mounted for it: mmdebstrap makes a root, mke2fs puts it into a file. A change of anything in this file makes new ones.
+ */
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  appendFileSync,
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+
+export type Init = 'systemd' | 'sysvinit';
+
+export interface Image {
+  /** The root file system, raw; never written to. */
+  readonly disk: string;
+  readonly kernel: string;
+  readonly initrd: string;
+}
+
+const CACHE = '/var/cache/overlay-boot-test/vm';
+const SUITE = 'trixie';
+const MIRROR = 'http://deb.debian.org/debian';
+
+/** What a machine has besides Debian's essential packages: what the package depends on and recommends, and tools. */
+const PACKAGES = [
+  ...['linux-image-amd64', 'udev', 'kmod', 'busybox-static'],
+  ...['nodejs', 'iproute2', 'ifupdown', 'fdisk', 'xz-utils', 'zstd', 'bash-completion'],
+  ...['iputils-ping', 'procps', 'openssh-server', 'rsyslog'],
+];
+const INIT_PACKAGES: Readonly<Record<Init, readonly string[]>> = {
+  systemd: ['systemd-sysv', 'systemd-container', 'dbus'],
+  // udev wants one of systemd's small tools in the place of systemd; its own script is with the orphans.
+  sysvinit: ['sysvinit-core', 'orphan-sysvinit-scripts', 'systemd-standalone-sysusers'],
+};
+
+/** What the kernel has not built in of what it needs to read its root. */
+const ROOT_MODULES = ['virtio_blk', 'crc32c_generic', 'ext4'];
+
+/** Takes scripts from the second serial port, base64 on a line each; gives back `=STATUS OUTPUT`, in base64 too. */
+const AGENT = `#!/bin/sh
+exec <>/dev/ttyS1 >&0
+stty raw -echo
+export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+cd /root
+echo "=hello"
+while read -r line; do
+	echo "$line" | base64 -d >/run/agent-script
+	sh -eu /run/agent-script </dev/null >/run/agent-output 2>&1
+	echo "=$? $(base64 -w0 /run/agent-output)"
+done
+`;
+
+const AGENT_UNIT = `[Unit]
+Description=Runs what the tests send
+After=multi-user.target
+
+[Service]
+Type=idle
+ExecStart=/usr/local/sbin/test-agent
+SendSIGHUP=yes
+KillMode=process
+
+[Install]
+WantedBy=graphical.target multi-user.target
+`;
+
+const FIRST_PROGRAM = `#!/bin/sh
+mount -t devtmpfs dev /dev
+for module in /modules/*; do insmod "$module"; done
+mount -t ext4 -o rw /dev/vda /root || exit
+exec switch_root /root /sbin/init
+`;
+
+/** The files that make a root a machine of its own, by path. */
+const FILES: Readonly<Record<string, string>> = {
+  'etc/hostname': 'vm\n',
+  'etc/hosts': '127.0.0.1 localhost vm\n',
+  // A machine without an id is at its first boot for systemd, and takes a while for that.
+  'etc/machine-id': `${'0123456789abcdef'.repeat(2)}\n`,
+  'etc/fstab': '/dev/vda / ext4 defaults 0 0\n',
+  // Drivers of hardware that is not there, or that nobody looks at.
+  'etc/modprobe.d/none.conf': [
+    'floppy',
+    'pcspkr',
+    'psmouse',
+    'i2c_piix4',
+    'ata_piix',
+    'sr_mod',
+    'parport',
+    'cryptd',
+  ]
+    .map((name) => `install ${name} /bin/true\n`)
+    .join(''),
+};
+
+/** Timers and services of no use here, which would only take the emulator's time. */
+const MASKED = [
+  ...[
+    'apt-daily.timer',
+    'apt-daily-upgrade.timer',
+    'dpkg-db-backup.timer',
+    'fstrim.timer',
+    'e2scrub_all.timer',
+  ],
+  ...['e2scrub_reap.service', 'systemd-pstore.service', 'systemd-random-seed.service', 'getty@tty1.service'],
+  ...['systemd-tpm2-setup.service', 'systemd-tpm2-setup-early.service', 'modprobe@drm.service'],
+];
+
+/** The image for an init system; made where there is none yet, in a few minutes. */
+export function imageFor(init: Init): Image {
+  const recipe = createHash('sha256').update(readFileSync(__filename)).digest('hex').slice(0, 12);
+  const dir = join(CACHE, `${init}-${recipe}`);
+  if (!existsSync(dir)) {
+    mkdirSync(CACHE, { recursive: true });
+    for (const old of readdirSync(CACHE))
+      if (old.startsWith(`${init}-`)) rmSync(join(CACHE, old), { recursive: true });
+    const fresh = mkdtempSync(join(CACHE, `making-${init}-`));
+    try {
+      make(init, fresh);
+      renameSync(fresh, dir);
+    } finally {
+      rmSync(fresh, { recursive: true, force: true });
+    }
+  }
+  return { disk: join(dir, 'disk'), kernel: join(dir, 'kernel'), initrd: join(dir, 'initrd') };
+}
+
+/** @throws Error with what the program wrote to stderr, at its end */
+function run(program: string, args: readonly string[], input?: Uint8Array): Buffer {
+  const { status, stdout, stderr, error } = spawnSync(program, args, { input, maxBuffer: 2 ** 28 });
+  if (error) throw error;
+  if (status !== 0) throw new Error(`${program}: ${stderr.toString().slice(-2000)}`);
+  return stdout;
+}
+
+function make(init: Init, dir: string): void {
+  const root = join(dir, 'root');
+  const small = [
+    'mkdir -p "$1/etc/initramfs-tools/conf.d"',
+    // Ours is used, so that Debian's need not know any hardware.
+    'echo MODULES=list >"$1/etc/initramfs-tools/conf.d/small"',
+  ];
+  const packages = [...PACKAGES, ...INIT_PACKAGES[init]].join(',');
+  const options = ['--variant=minbase', '--format=directory', `--setup-hook=${small.join(' && ')}`];
+  run('mmdebstrap', ['--quiet', ...options, `--include=${packages}`, SUITE, root, MIRROR]);
+  for (const [path, text] of Object.entries(FILES)) put(root, path, text);
+  put(root, 'usr/local/sbin/test-agent', AGENT, 0o755);
+  if (init === 'systemd') useSystemd(root);
+  else appendFileSync(join(root, 'etc/inittab'), 'ts:2345:respawn:/usr/local/sbin/test-agent\n');
+  makeInitrd(root, join(dir, 'initrd'));
+  copyFileSync(only(join(root, 'boot'), 'vmlinuz-'), join(dir, 'kernel'));
+  const lazily = 'lazy_itable_init=1,lazy_journal_init=1';
+  run('mke2fs', ['-q', '-t', 'ext4', '-L', 'root', '-E', lazily, '-d', root, join(dir, 'disk'), '4G']);
+  rmSync(root, { recursive: true });
+}
+
+function useSystemd(root: string): void {
+  put(root, 'etc/systemd/system/test-agent.service', AGENT_UNIT);
+  const units = join(root, 'etc/systemd/system');
+  mkdirSync(join(units, 'multi-user.target.wants'), { recursive: true });
+  symlinkSync('../test-agent.service', join(units, 'multi-user.target.wants/test-agent.service'));
+  for (const unit of MASKED) symlinkSync('/dev/null', join(units, unit));
+  symlinkSync('/lib/systemd/system/multi-user.target', join(units, 'default.target'));
+}
+
+/** A first root that knows this disk and nothing else: Debian's own looks at all hardware, which takes 10 s here. */
+function makeInitrd(root: string, file: string): void {
+  const modules = only(join(root, 'usr/lib/modules'));
+  const needed = ROOT_MODULES.flatMap((name) => inOrder(modules, name));
+  const top = `${file}.root`;
+  for (const dir of ['bin', 'dev', 'modules', 'root']) mkdirSync(join(top, dir), { recursive: true });
+  for (const [number, path] of [...new Set(needed)].entries()) {
+    const name = `${String(number).padStart(2, '0')}-${basename(path).replace(/\.xz$/, '')}`;
+    writeFileSync(join(top, 'modules', name), run('xz', ['-dc', join(modules, path)]));
+  }
+  const busybox = join(root, 'usr/bin/busybox');
+  copyFileSync(busybox, join(top, 'bin/busybox'));
+  for (const name of ['sh', 'mount', 'insmod', 'switch_root']) symlinkSync('busybox', join(top, 'bin', name));
+  put(top, 'init', FIRST_PROGRAM, 0o755);
+  writeFileSync(file, run('sh', ['-c', `cd "$1" && find . | "$2" cpio -o -H newc`, 'sh', top, busybox]));
+  rmSync(top, { recursive: true });
+}
+
+/** A module after those that it depends on, modules.dep(5). */
+function inOrder(modules: string, name: string): string[] {
+  const lines = readFileSync(join(modules, 'modules.dep'), 'utf8').split('\n');
+  const line = lines.find((text) => new RegExp(`/${name}\\.ko[.\\w]*:`).test(text)) ?? '';
+  const [path, dependencies = ''] = line.split(':');
+  return path ? [...dependencies.split(' ').filter(Boolean).reverse(), path] : []; // none: it is built in
+}
+
+/** The one file of a folder whose name begins so. */
+function only(folder: string, start = ''): string {
+  const names = readdirSync(folder).filter((name) => name.startsWith(start));
+  if (names.length !== 1) throw new Error(`${folder}: not one ${start}*: ${names.join(' ')}`);
+  return join(folder, ...names);
+}
+
+function put(root: string, path: string, text: string, mode = 0o644): void {
+  mkdirSync(join(root, dirname(path)), { recursive: true });
+  rmSync(join(root, path), { force: true });
+  writeFileSync(join(root, path), text);
+  chmodSync(join(root, path), mode);
+}

@@ -1,0 +1,192 @@
+/** A whole machine with systemd: installed, rebooted, upgraded, cut off from its power, and purged. */
+import { expect } from 'chai';
+import { useMachine } from './machine.js';
+import { configure, install, REACHABLE, TRACES, usePackages } from './subhosts.js';
+
+describe('on a Debian machine with systemd', function () {
+  this.timeout(600_000);
+  const machine = useMachine('systemd', usePackages());
+  const sh = (script: string): Promise<string> => machine().sh(script);
+  let shownAtReboot = '';
+
+  it('installs with apt, without a network, and is enabled', async () => {
+    await machine().boot();
+    await sh(install('one'));
+    expect(await sh('systemctl is-enabled subhosts && systemctl is-active subhosts')).to.equal(
+      'enabled\nactive',
+    );
+    expect(await sh('overlay-boot --version; command -v mount.mstack')).to.match(
+      /^overlay-boot \d.*\n\/usr\/sbin\//,
+    );
+    expect(await sh('ls /usr/lib/overlay-boot/dist/cli/overlay-boot.bundle.js.v* | wc -l')).to.equal('1');
+  });
+
+  it('starts what is listed after a reboot, and it answers over the network', async () => {
+    await configure(machine());
+    await sh(`
+      stacko new-image libs; stacko edit-image libs; echo lib >/var/lib/machines/libs/lib; stacko close-image libs
+      stacko new-image app-1 libs; stacko edit-image app-1; echo 1 >/var/lib/machines/app-1/app; stacko close-image app-1
+      stacko new-stackpoint app app-1; stacko mount-stackpoint app; echo mine >/var/lib/machines/app/changed`);
+    await machine().reboot();
+    await machine().eventually('both subhosts answer', REACHABLE, 120_000);
+  });
+
+  it('shows them as units of systemd', async () => {
+    expect(await sh('systemctl is-active subhosts subhosts@web subhosts@tag')).to.equal(
+      'active\nactive\nactive',
+    );
+    expect(await sh('systemctl status subhosts@web')).to.match(/Main PID: \d+ \(/);
+    expect(await sh('service subhosts status')).to.include('subhosts.service');
+    expect(await sh('systemctl --failed --no-legend --plain')).to.equal('');
+  });
+
+  it('mounts a stackpoint again after the reboot, with what was changed in it', async () => {
+    expect((await machine().run('stacko is-stackpoint-mounted app')).status).to.equal(1);
+    expect(await sh('stacko mount-stackpoint app >/dev/null; cat /var/lib/machines/app/*')).to.equal(
+      '1\nmine\nlib',
+    );
+  });
+
+  it('holds a subhost to its limits, and the host is fine', async () => {
+    await sh(`
+      mkdir -p /opt/subhost/small; cd /opt/subhost/small
+      printf 'BASE=.\\nSTART=none\\nMEMORY_MAX=40M\\nCPU_MAX=20\\nPIDS_MAX=20\\n' >small.conf
+      overlay-boot --mkdir small.conf`);
+    const memory = await machine().run(
+      'overlay-go small sh -c "head -c 200000000 /dev/zero | tail -c 150000000 | wc -c"',
+    );
+    expect(memory.output, 'memory').to.not.include('150000000');
+    const forks = await machine().run(
+      'overlay-go small sh -c "for i in $(seq 40); do sleep 30 & done; wait"',
+    );
+    expect(forks.output, 'processes').to.match(/fork|Resource temporarily unavailable/i);
+    await sh('overlay-go small true');
+    const group = await sh('find /sys/fs/cgroup -type d -path "*overlay-boot/small"');
+    // In per cent of one processor; the loops would take both.
+    const percent = await sh(`
+      overlay-go small sh -c 'timeout 12 sh -c "while :; do :; done" & timeout 12 sh -c "while :; do :; done"; wait' &
+      usage() { sed -n 's/^usage_usec //p' ${group}/cpu.stat; }
+      sleep 4; from=$(usage); begin=$(date +%s%N); sleep 6; to=$(usage); end=$(date +%s%N)
+      echo $(((to - from) * 100000 / (end - begin))); wait`);
+    expect(Number(percent), 'processor').to.be.within(5, 30);
+    expect(await sh(`overlay-stop --kill small; test ! -e ${group}`)).to.equal('small: stopped');
+    expect(await sh('systemctl --failed --no-legend --plain')).to.equal('');
+  });
+
+  it('keeps subhosts running over an upgrade, and the new commands manage them', async () => {
+    const before = await sh('cat /run/overlay-boot/web/pid /run/overlay-boot/tag/pid');
+    await sh(install('two'));
+    expect(await sh('dpkg-query -W overlay-boot | cut -f 2')).to.equal('0.1.0~two');
+    expect(await sh('cat /run/overlay-boot/web/pid /run/overlay-boot/tag/pid')).to.equal(before);
+    await sh(REACHABLE);
+    await sh('systemctl is-active subhosts subhosts@web subhosts@tag');
+    await sh(
+      'overlay-share /srv web /srv; overlay-go web test -d /srv/files; overlay-share --remove /srv web /srv',
+    );
+  });
+
+  it('stops and starts a subhost by its unit', async () => {
+    await sh('systemctl stop subhosts@tag');
+    expect((await machine().run('systemctl is-active subhosts@tag')).output).to.equal('inactive\n');
+    expect(await sh('overlay-status --json tag')).to.include('stopped');
+    await sh('systemctl start subhosts@tag');
+    await machine().eventually('both subhosts answer', REACHABLE);
+  });
+
+  it('loses nothing when the power is cut during imports and cutovers', async () => {
+    await sh(`
+      stacko new-image app-2 libs; stacko edit-image app-2; echo 2 >/var/lib/machines/app-2/app; stacko close-image app-2
+      mkdir /srv/made; cd /srv/made; for i in $(seq 200); do echo "$i" >"$i"; done; tar -cf ../made.tar .
+      sync`);
+    machine().start(`
+      ( n=0; while :; do n=$((n + 1)); stacko import-image /srv/made.tar "made-$n"; done ) >/dev/null 2>&1 &
+      ( while :; do stacko cutover-stackpoint app app-2; stacko cutover-stackpoint app app-1; done ) >/dev/null 2>&1 &
+      sleep 15; echo; sleep 600`);
+    await machine().pause(20_000);
+    await machine().powerCut();
+    await machine().boot();
+    await sh(
+      'stacko list-images --json >/run/images; stacko list-stackpoints --json >/run/points; wafers tree >/dev/null',
+    );
+    const app = await sh(
+      'stacko mount-stackpoint app >/dev/null; cat /var/lib/machines/app/app; cat /var/lib/machines/app/lib',
+    );
+    expect(app).to.match(/^[12]\nlib$/);
+    await sh('stacko cutover-stackpoint app app-1 >/dev/null');
+    expect(await sh('cat /var/lib/machines/app/changed')).to.equal('mine');
+    // An image that is listed is whole; one that is not can be imported.
+    const whole = await sh(`
+      for dir in /var/lib/wafers/made-*/data; do
+        [ -d "$dir" ] || continue
+        name=$(basename "\${dir%/data}")
+        stacko export-image "$name" /srv/exported.tar >/dev/null 2>&1 || continue
+        test "$(tar -tf /srv/exported.tar | grep -c '[0-9]$')" = 200 || echo "$name is not whole"
+        rm /srv/exported.tar
+      done
+      stacko import-image /srv/made.tar again >/dev/null 2>&1; ls /var/lib/wafers/again/data | wc -l`);
+    expect(whole).to.equal('200');
+    await machine().eventually('both subhosts answer', REACHABLE, 120_000);
+  });
+
+  it('runs a wafer stack with systemd-nspawn, and as a machine of machinectl', async () => {
+    // A system to boot: the machine's own, without what is of this machine.
+    await sh(`
+      mkdir -p /var/lib/wafers/system/data /etc/systemd/nspawn
+      mount --bind / /var/lib/wafers/system/data
+      wafers stack guest system
+      cd /var/lib/machines/guest/etc
+      rm fstab subhosts.conf network/interfaces.d/subhosts
+      for unit in test-agent ssh rsyslog networking; do ln -sf /dev/null systemd/system/$unit.service; done
+      echo guest >hostname
+      printf '[Exec]\\nPrivateUsers=no\\n[Network]\\nVirtualEthernet=no\\n' >/etc/systemd/nspawn/guest.nspawn`);
+    const up = 'systemctl -M guest is-active multi-user.target';
+    await sh('systemd-run --quiet systemd-nspawn --console=pipe -bD /var/lib/machines/guest');
+    await machine().eventually('it is up', up, 180_000);
+    expect(
+      await sh('systemd-run --quiet -M guest --pipe --wait sh -c "hostname; echo inside >/made"'),
+    ).to.equal('guest');
+    await sh('machinectl poweroff guest');
+    await machine().eventually('it is off', '! machinectl show guest', 120_000);
+    expect(await sh('cat /var/lib/wafers/guest/data/made; test ! -e /made')).to.equal('inside');
+    await sh('machinectl start guest');
+    await machine().eventually('it is up again', up, 180_000);
+    expect(await sh('wafers tree')).to.include('guest');
+    expect((await machine().run('wafers unstack guest')).output, 'in use').to.match(/guest.*(busy|in use)/i);
+    await sh('machinectl terminate guest');
+    await machine().eventually('it is off', '! machinectl show guest', 120_000);
+    await sh(
+      'wafers unstack guest; umount /var/lib/wafers/system/data; rm -r /etc/systemd/nspawn/guest.nspawn',
+    );
+  });
+
+  it('stops services in reverse order when the host goes down, and unmounts everything', async () => {
+    await sh(
+      'rm /opt/subhost/web/root/var/notes; mkdir -p /opt/subhost/hand; cd /opt/subhost/hand; printf "BASE=.\\nSTART=/noting\\n" >hand.conf; overlay-boot --mkdir hand.conf; true',
+    );
+    await sh(`overlay-stop hand
+      printf '#!/bin/sh\\necho "hand $1" >>/var/notes; sync\\n' >/opt/subhost/hand/root/noting
+      chmod 755 /opt/subhost/hand/root/noting; mkdir -p /opt/subhost/hand/root/var; overlay-boot /opt/subhost/hand/hand.conf`);
+    shownAtReboot = await machine().reboot();
+    expect(await sh('head -n 2 /opt/subhost/web/root/var/notes')).to.equal('second stop\nfirst stop');
+    expect(await sh('cat /opt/subhost/hand/root/var/notes'), 'booted by hand').to.equal(
+      'hand start\nhand stop',
+    );
+    expect(shownAtReboot).to.not.match(/Failed unmounting|Failed to unmount|timed out|still mounted/i);
+  });
+
+  it('leaves nothing after a purge but what the administrator made', async () => {
+    await machine().eventually('both subhosts answer', REACHABLE, 120_000);
+    await sh('DEBIAN_FRONTEND=noninteractive apt-get purge -q -y overlay-boot');
+    const left = (await sh(TRACES)).split('\n').filter(Boolean);
+    expect(
+      left.filter(
+        (path) =>
+          !/^\/var\/(log\/(apt|dpkg)|lib\/wafers|cache\/apt)|^\/etc\/network\/interfaces.d\/subhosts$/.test(
+            path,
+          ),
+      ),
+    ).to.deep.equal([]);
+    expect(await sh('cat /opt/subhost/web/root/etc/network/interfaces')).to.include('192.0.2.2');
+    expect(await sh('systemctl --failed --no-legend --plain')).to.equal('');
+  });
+});
