@@ -19,6 +19,7 @@ import {
 import { enterableSubhost } from '../launch/enter.js';
 import { Launcher } from '../launch/launcher.js';
 import { imageNameOf, importImage } from '../launch/store-archives.js';
+import { closeInherited } from '../sys/inherited.js';
 import type { Command } from './command.js';
 import { secondsOption } from './common-arguments.js';
 import { bootHost } from './common-boot.js';
@@ -136,6 +137,7 @@ async function withBox(
   const name = words[0] ?? '';
   checkBoxName(name);
   const given = secondsOption(args, 'timeout');
+  closeInherited();
   const launcher = new Launcher(terminal.env.OVERLAY_BOOT_LAUNCHER);
   const interrupted = new AbortController();
   const onSignal = (signal: NodeJS.Signals): void =>

@@ -13,6 +13,7 @@ import { findInLayers } from '../stack/find-in-layers.js';
 import { realPath } from '../stack/root-kind.js';
 import { namesIn, syncDirectory, writeFileAtomic } from '../sys/files.js';
 import { layersOf } from './box.js';
+import { removeIfEmpty } from './mount-point.js';
 import type { Prepared } from './prepare.js';
 
 /** BASE of the boxes whose conf is made here: what is mounted and shared is relative to it. */
@@ -24,7 +25,7 @@ const STARTUP = '/startup';
 type Places = Pick<Settings, 'boxes' | 'runDir'>;
 
 /** Absolute path of a box's conf, without symbolic links, whether or not it is there. */
-export const boxConf = ({ boxes }: Places, name: string): string => join(realPath(boxes), `${name}.conf`);
+export const boxConf = ({ boxes }: Places, name: string): string => realPath(join(boxes, `${name}.conf`));
 
 /** The conf that a box is booted from to be configured: nothing is started then. */
 export const configureConf = ({ runDir }: Places, name: string): string =>
@@ -97,11 +98,12 @@ function clearUnfinished(path: string): void {
       rmSync(join(dirname(path), name), { force: true });
 }
 
-/** Takes back a conf that makeBoxConf() made. */
+/** Takes back a conf that makeBoxConf() made, and its BASE with the mount point in it, unless there is more in there. */
 export function removeBoxConf(places: Places, name: string): void {
   const conf = boxConf(places, name);
   rmSync(conf, { force: true });
   syncDirectory(dirname(conf));
+  for (const directory of [join(BASES, name, 'live'), join(BASES, name)]) removeIfEmpty(directory);
 }
 
 /** Variables that hold for a box that is configured as they do when it runs. */

@@ -81,6 +81,7 @@ export class SubhostEngine implements BoxEngine {
     await this.#checkCables(prepared);
     // Loaded now: once the box is stopped, every millisecond counts.
     await Promise.all([import('./stop.js'), import('../sys/run.js')]);
+    this.#options.signal.throwIfAborted(); // before it is stopped there is nothing to take back
   }
 
   async start({ interruptible = true } = {}): Promise<Started> {

@@ -68,26 +68,29 @@ export async function cutoverBox(box: Box, image: string): Promise<BoxSwitched> 
   });
 }
 
+/** Makes a box and starts it. Of what fails nothing is left. */
 async function makeBox(box: Box, image: string): Promise<BoxSwitched> {
   const { name, places, settings, engine } = box;
-  requireSealed(places.wafers, image);
   engine.runs(); // something else of that name is an error
-  const confMade = makeBoxConf(settings, name, { wafers: places.wafers, name: image });
   try {
     await newPoint(places, name, image);
+  } catch (error) {
+    if (!readPoint(places.wafers, name)) throw error;
+    return await cutoverBox(box, image); // somebody else was quicker
+  }
+  return await alone(box, async () => {
+    let confMade = false;
     try {
-      return await alone(box, async () => {
-        await engine.prepare(instanceName(image, name));
-        return { image, changed: true, started: await engine.start() };
-      });
+      const instance = instanceName(image, name);
+      confMade = makeBoxConf(settings, name, { wafers: places.wafers, name: instance });
+      await engine.prepare(instance);
+      return { image, changed: true, started: await engine.start() };
     } catch (error) {
-      await deletePoint(places, name);
+      await deletePoint(places, name).catch(() => undefined); // the error that led here is the one to tell
+      if (confMade) removeBoxConf(settings, name);
       throw error;
     }
-  } catch (error) {
-    if (confMade) removeBoxConf(settings, name);
-    throw error;
-  }
+  });
 }
 
 /**
