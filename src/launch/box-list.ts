@@ -36,17 +36,19 @@ export interface BoxPoint {
 export const isUp = ({ found }: BoxRow): boolean => found.word !== 'stopped' && found.word !== 'failed';
 
 /**
- * The boxes that have a conf, by name.
- * @param names  only these, with a conf or without
+ * The boxes that have a conf, or run from one that was removed, by name.
+ * @param only  of these names, with a conf or without
  * @param note  told what could not be read; one bad file does not hide the other boxes
  */
 export function boxRows(
   places: WaferPlaces,
   settings: Settings,
   note: (message: string) => void,
-  names: readonly string[] = confNames(settings),
+  only?: readonly string[],
 ): BoxRow[] {
   const subhosts = new Map(findSubhosts(settings, note).map((found) => [found.name, found]));
+  const running = [...subhosts.values()].filter(({ name, state }) => state?.conf === boxConf(settings, name));
+  const names = only ?? [...new Set([...confNames(settings), ...running.map(({ name }) => name)])].sort();
   const confs = quietly(() => readSubhostsList(settings.subhosts))?.map(realPath);
   return names.map((name) => {
     const conf = boxConf(settings, name);

@@ -556,6 +556,9 @@ describe('boxctl', () => {
     expect((await anyone('status', 'other')).stdout).to.include('State stopped');
     expect((await anyone('status', 'gone')).stderr).to.include('boxctl: no box "gone"');
     expect(await anyone('start', 'system1')).to.deep.equal(refused('must be root'));
+    await sh(`mv ${CONF} /srv/t/conf`);
+    expect((await boxctl('list')).stdout).to.match(/^system1 +running +foo-0\.2 /m);
+    await sh(`mv /srv/t/conf ${CONF}`);
     await sh('chmod 700 "$WAFERS"');
     expect((await anyone('list')).stdout).to.match(/^system1 +running +- +- +- +PID$/m);
     expect(await anyone('list-images')).to.deep.equal(refused(`${BOX_WAFERS}: cannot be read: be root`));
