@@ -20,6 +20,8 @@ export class KeeperLost extends Failure {
 
 /** The launcher's socket: the init program has made it before it became this Node (src/init/start.c). */
 const LAUNCHER_SOCKET = 3;
+/** `errno` of a program that the kernel cannot run, as the init program tells it. */
+const ENOEXEC = '8';
 /** It does not block, and sends this when there is something to be read, or room again. */
 const SOCKET_SIGNAL = 'SIGURG';
 /** A signal does not keep Node's event loop alive; a timer does, and looks itself at times. */
@@ -258,9 +260,18 @@ const endOf = ([kind, status, left]: readonly string[]): Ended => ({
 });
 
 /** `mount the overlay on /srv/live: Invalid argument: the kernel's own words`. */
-function stepFailure([what = '', path = '', , strerror = '', why = '']: readonly string[]): Failure {
+function stepFailure([
+  what = '',
+  path = '',
+  errno = '',
+  strerror = '',
+  why = '',
+]: readonly string[]): Failure {
   const place = path ? `cannot ${what} ${path}` : `cannot ${what}`;
-  return new Failure({ what: [place, strerror, why].filter(Boolean).join(': ') });
+  const words = [place, strerror, why].filter(Boolean).join(': ');
+  if (errno !== ENOEXEC) return new Failure({ what: words });
+  const todo = `is the root one of another architecture than this machine's (${process.arch})? With qemu-user-static on the host it runs`;
+  return new Failure({ what: words, todo });
 }
 
 function endedFailure({ kind, status }: Ended): Failure {
