@@ -25,7 +25,7 @@ import { secondsOption } from './common-arguments.js';
 import { bootHost } from './common-boot.js';
 import { enter } from './common-enter.js';
 import { COLOURS, detailText, jsonOf, lazyMeter, readStatus } from './common-status.js';
-import { sizeText, textTable } from './common-table.js';
+import { jsonText, sizeText, textTable } from './common-table.js';
 import { type Call, runVerb, shown, tell, type Verbs, verbUsage, word } from './common-verbs.js';
 import { runCommand } from './run-command.js';
 
@@ -213,7 +213,7 @@ async function list(call: Call): Promise<number> {
   if (name !== undefined) checkKnown(call, settings, name);
   const all = boxRows(places, settings, terminal.warn, name === undefined ? undefined : [name]);
   const rows = name !== undefined || args.has('all') ? all : all.filter(isUp);
-  if (args.has('json')) terminal.print(JSON.stringify(rows.map(rowJson), null, 2));
+  if (args.has('json')) terminal.print(jsonText(rows.map(rowJson), 2));
   else if (rows.length > 0) terminal.print(textTable(COLUMNS, rows, { fancy: terminal.fancy }));
   else terminal.print(all.length > 0 ? 'no box runs: boxctl list --all' : 'there is no box');
   return EXIT.ok;
@@ -262,7 +262,7 @@ async function status(call: Call): Promise<undefined> {
   if (!row) return;
   const read = await readStatus(row.found, { meter: lazyMeter(), detailed: true, uid: terminal.uid });
   if (call.args.has('json')) {
-    terminal.print(JSON.stringify({ ...jsonOf(read), state: stateOf(row), ...boxJson(row) }, null, 2));
+    terminal.print(jsonText({ ...jsonOf(read), state: stateOf(row), ...boxJson(row) }, 2));
     return;
   }
   const { point, enabled } = row;
@@ -282,7 +282,7 @@ function checkKnown({ places }: Call, settings: Settings, name: string): void {
 
 async function listImages({ places, args, terminal }: Call): Promise<undefined> {
   const rows = boxImageRows(places);
-  if (args.has('json')) terminal.print(JSON.stringify(rows.map(imageJson), null, 2));
+  if (args.has('json')) terminal.print(jsonText(rows.map(imageJson), 2));
   else if (rows.length > 0) terminal.print(textTable(IMAGE_COLUMNS, rows, { fancy: terminal.fancy }));
 }
 

@@ -54,6 +54,13 @@ const isControl = (char: string): boolean => {
 
 const escapeOf = (char: string): string => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`;
 
+/** JSON without the control characters that JSON.stringify() leaves: DEL, and those of ISO 6429's second set. */
+export const jsonText = (value: unknown, indent?: number): string =>
+  JSON.stringify(value, null, indent).replace(
+    /[\x7f-\x9f]/g,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+
 /** `12.3M`: in powers of 1024. */
 export function sizeText(bytes: number): string {
   const letters = ['B', 'K', 'M', 'G', 'T'];

@@ -7,7 +7,7 @@ import type { MstackEntry } from '../stack/mstack-entries.js';
 import type { Arguments, Command, Terminal } from './command.js';
 import { requireRoot } from './common-arguments.js';
 import { checkMountPoint, mountMstack } from './common-mstack.js';
-import { type Column, textTable } from './common-table.js';
+import { type Column, jsonText, textTable } from './common-table.js';
 import { runCommand } from './run-command.js';
 
 const COLUMNS: readonly Column<MstackEntry>[] = [
@@ -81,7 +81,7 @@ function jsonMode(args: Arguments): string {
 function inspect(what: string, json: string, noLegend: boolean, terminal: Terminal): void {
   const entries = entriesOfMstack(what);
   if (json !== 'off') {
-    terminal.print(JSON.stringify(entries, undefined, json === 'pretty' ? 2 : undefined));
+    terminal.print(jsonText(entries, json === 'pretty' ? 2 : undefined));
     return;
   }
   const lines = textTable(COLUMNS, entries).split('\n');

@@ -6,7 +6,7 @@ import { type FoundSubhost, findSubhosts, selectSubhosts } from '../launch/statu
 import type { UsageMeter } from '../sys/usage.js';
 import type { Arguments, Command, Terminal } from './command.js';
 import { COLUMNS, detailText, jsonOf, lazyMeter, readStatus, type Status } from './common-status.js';
-import { textTable } from './common-table.js';
+import { jsonText, textTable } from './common-table.js';
 import { runCommand } from './run-command.js';
 
 const REFRESH_MS = 2000;
@@ -48,7 +48,7 @@ function shower(
     const statuses: Status[] = [];
     for (const found of chosen)
       statuses.push(await readStatus(found, { meter, detailed, uid: terminal.uid }));
-    if (args.has('json')) return JSON.stringify(statuses.map(jsonOf), null, args.has('watch') ? 0 : 2);
+    if (args.has('json')) return jsonText(statuses.map(jsonOf), args.has('watch') ? 0 : 2);
     if (statuses[0] && detailed) return detailText(statuses[0], terminal.fancy);
     return statuses.length > 0
       ? textTable(COLUMNS, statuses, { fancy: terminal.fancy })

@@ -29,7 +29,7 @@ import {
 import { mountPointOf, type TreeRow, waferForest } from '../launch/wafers.js';
 import { instanceName, parseInstanceName, readImage, requirePoint } from '../stack/store.js';
 import type { Arguments, Command, Terminal } from './command.js';
-import { paint, printable, sizeText, textTable } from './common-table.js';
+import { jsonText, paint, printable, sizeText, textTable } from './common-table.js';
 import { type Call, runVerb, shown, tell, type Verb, verbUsage, word } from './common-verbs.js';
 import { runCommand } from './run-command.js';
 
@@ -200,7 +200,7 @@ function listImages({ places, args, terminal }: Call): undefined {
   const { print, fancy } = terminal;
   if (args.has('tree')) return imageTree(places, args, terminal);
   const rows = imageRows(places);
-  if (args.has('json')) print(JSON.stringify(rows.map(imageJson), null, 2));
+  if (args.has('json')) print(jsonText(rows.map(imageJson), 2));
   else if (rows.length > 0) print(textTable(IMAGE_COLUMNS, rows, { fancy }));
 }
 
@@ -238,7 +238,7 @@ function imageTree(places: StorePlaces, args: Arguments, { print, fancy }: Termi
       parent: parent ?? null,
       current: current.has(name),
     });
-    print(JSON.stringify(rows.map(jsonOf), null, 2));
+    print(jsonText(rows.map(jsonOf), 2));
     return;
   }
   for (const { branch, name, stacked, sealed, broken } of rows) {
@@ -255,7 +255,7 @@ function imageTree(places: StorePlaces, args: Arguments, { print, fancy }: Termi
 
 function listPoints({ places, args, terminal }: Call): undefined {
   const rows = pointRows(places);
-  if (args.has('json')) terminal.print(JSON.stringify(rows.map(pointJson), null, 2));
+  if (args.has('json')) terminal.print(jsonText(rows.map(pointJson), 2));
   else if (rows.length > 0) terminal.print(textTable(POINT_COLUMNS, rows, { fancy: terminal.fancy }));
 }
 

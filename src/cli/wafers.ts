@@ -14,7 +14,7 @@ import {
 import { WaferError } from '../stack/from-wafers.js';
 import type { Command, Terminal } from './command.js';
 import { requireRoot } from './common-arguments.js';
-import { paint, printable } from './common-table.js';
+import { jsonText, paint, printable } from './common-table.js';
 import { runCommand } from './run-command.js';
 
 const command: Command = {
@@ -88,7 +88,7 @@ async function unstack(places: WaferPlaces, names: readonly string[], terminal: 
 function tree(places: WaferPlaces, { json }: { json: boolean }, { print, fancy }: Terminal): void {
   const rows = waferForest(places);
   if (json) {
-    print(JSON.stringify(rows.map(jsonOf), null, 2));
+    print(jsonText(rows.map(jsonOf), 2));
     return;
   }
   for (const row of rows) print(`${row.branch}${printable(row.name)}${marksOf(row, fancy)}`);

@@ -2,6 +2,7 @@ import { expect } from 'chai';
 import {
   type Column,
   durationText,
+  jsonText,
   paint,
   printable,
   sizeText,
@@ -93,4 +94,15 @@ describe('durationText', () => {
   ];
   for (const [seconds, text] of cases)
     it(`writes ${seconds} seconds as ${text}`, () => expect(durationText(seconds)).to.equal(text));
+});
+
+describe('jsonText', () => {
+  it('has no control character that a terminal would take', () => {
+    const value = { log: 'a\x1b[2J \x7f \x9b2J \u{1f600}' };
+    const text = jsonText(value);
+    expect(text).to.equal('{"log":"a\\u001b[2J \\u007f \\u009b2J \u{1f600}"}');
+    expect(JSON.parse(text)).to.deep.equal(value);
+  });
+
+  it('is indented as it is told', () => expect(jsonText([1], 2)).to.equal('[\n  1\n]'));
 });
