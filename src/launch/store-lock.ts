@@ -63,11 +63,25 @@ async function locked<T>(
           todo: 'try again when that is done',
         }),
     });
-    clearUnfinished(wafers);
-    finishChange(wafers);
-    return await change({ wafers, stacks, hold });
+    return await uninterrupted(() => {
+      clearUnfinished(wafers);
+      finishChange(wafers);
+      return change({ wafers, stacks, hold });
+    });
   } finally {
     closeSync(hold);
+  }
+}
+
+/** What is begun is brought to its end: a point that is cut over would be left unmounted. */
+async function uninterrupted<T>(act: () => Promise<T> | T): Promise<T> {
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  const goOn = (): void => {};
+  for (const signal of signals) process.on(signal, goOn);
+  try {
+    return await act();
+  } finally {
+    for (const signal of signals) process.off(signal, goOn);
   }
 }
 

@@ -1,5 +1,6 @@
-// Required before a command: kills it with SIGKILL just before the N-th call that changes a file or starts a program.
+// Required before a command: kills it just before the N-th call that changes a file or starts a program.
 //   DIE_AT=N      0 or nothing: it lives, and the number of calls is written to DIE_COUNT
+//   DIE_BY=NAME   the signal; SIGKILL unless given
 const childProcess = require('node:child_process');
 const fs = require('node:fs');
 
@@ -15,7 +16,7 @@ const CHANGES = [
   'symlinkSync',
   'writeFileSync',
 ];
-const { DIE_AT, DIE_COUNT } = process.env;
+const { DIE_AT, DIE_COUNT, DIE_BY = 'SIGKILL' } = process.env;
 const write = fs.writeFileSync;
 let calls = 0;
 
@@ -27,7 +28,7 @@ function counted(target, name) {
   const call = target[name];
   target[name] = (/** @type {unknown[]} */ ...args) => {
     calls++;
-    if (calls === Number(DIE_AT)) process.kill(process.pid, 'SIGKILL');
+    if (calls === Number(DIE_AT)) process.kill(process.pid, DIE_BY);
     return call.apply(target, args);
   };
 }

@@ -92,6 +92,30 @@ describe('stacko, killed and at once', () => {
       expect(seen.has(old), 'the first step is early enough').to.equal(true);
     }).timeout(120_000);
 
+  it('a SIGTERM, SIGINT or SIGHUP at any step of a cutover comes too early or too late: the point is mounted', async () => {
+    const args = ['cutover-stackpoint', 'q', 'c'];
+    const prepare = 'stacko mount-stackpoint q';
+    const NODE_OPTIONS = `--require=${DIE_AT}`;
+    await restore(prepare);
+    const old = await store();
+    await run(args, { NODE_OPTIONS, DIE_COUNT: COUNT });
+    const now = await store();
+    const steps = Number(await sandbox().readFile(COUNT));
+    const outcomes = new Set<string>();
+    for (const [i, step] of spread(1, steps, 9).entries()) {
+      await restore(prepare);
+      const DIE_BY = ['SIGTERM', 'SIGINT', 'SIGHUP'][i % 3] ?? '';
+      const { code, signal } = await run(args, { NODE_OPTIONS, DIE_AT: String(step), DIE_BY });
+      const title = `${DIE_BY} at step ${step} of ${steps}: ${code ?? signal}`;
+      const served = await sh(`cat ${STACKS}/q/f; stacko umount-stackpoint p >/dev/null`);
+      const found = await store();
+      expect(found, title).to.be.oneOf(code === 0 ? [now] : [old, now]);
+      expect(served, title).to.equal(found === now ? 'c\n' : 'a\n');
+      if (code === 0) outcomes.add('done');
+    }
+    expect(outcomes).to.include('done');
+  }).timeout(120_000);
+
   it('of several cutovers at once each is done whole, one after the other', async () => {
     await restore('stacko mount-stackpoint p');
     for (let round = 0; round < 3; round++) {
