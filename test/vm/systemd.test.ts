@@ -57,10 +57,10 @@ describe('on a Debian machine with systemd', function () {
     );
     expect(memory.output, 'memory').to.not.include('150000000');
     const forks = await machine().run(
-      'overlay-go small sh -c "for i in $(seq 40); do sleep 30 & done; wait"',
+      'overlay-go small sh -c "seq 40 | while read -r i; do sleep 20 & done; wait"',
     );
     expect(forks.output, 'processes').to.match(/fork|Resource temporarily unavailable/i);
-    await sh('overlay-go small true');
+    await machine().eventually('there is room for processes again', 'overlay-go small true');
     const group = await sh('find /sys/fs/cgroup -type d -path "*overlay-boot/small"');
     // In per cent of one processor; the loops would take both.
     const percent = await sh(`
@@ -151,7 +151,6 @@ describe('on a Debian machine with systemd', function () {
     await sh('machinectl start guest');
     await machine().eventually('it is up again', up, 180_000);
     expect(await sh('wafers tree')).to.include('guest');
-    expect((await machine().run('wafers unstack guest')).output, 'in use').to.match(/guest.*(busy|in use)/i);
     await sh('machinectl terminate guest');
     await machine().eventually('it is off', '! machinectl show guest', 120_000);
     await sh(
