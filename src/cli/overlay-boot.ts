@@ -45,6 +45,7 @@ const command: Command = {
     { name: 'foreground', help: 'stay until the subhost ends, exit with the status of its pid 1' },
     { name: 'timeout', value: 'SECONDS', help: 'limit for each boot in all (default 120, 0: none)' },
   ],
+  endsAtOnce: true,
   async main(args, terminal) {
     checkUsage(args);
     // First of all, since it starts while the rest is loaded and read.

@@ -230,6 +230,7 @@ function insideUpper({ upper, mistake }: Check, variable: string, path: string):
 /** In a share the subhost, or another one, could have put a link in the way of what the host opens there. */
 function linkMistakes({ config, kind, looked, mistake, options }: Check): Error[] {
   const { base, live, upper, work, lower, log, stack, shares } = config;
+  if (shares.length === 0) return []; // and spare the looks at every name of every path
   const paths: [string, string][] = [
     ['BASE', base],
     ['LIVE', live],

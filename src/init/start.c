@@ -10,11 +10,11 @@
 
 #define SOCKET 3
 /*
- * For the hashes of its strings V8 looks for random primes (HashSeed::InitializeRoots), which takes a fifth of Node's
- * start; with this seed the first ones tried are some. That its hashes are no secret then would matter where strangers
- * choose keys: what is started so reads root's own files.
+ * For the hashes of its strings V8 makes up three primes, which takes a fifth of Node's start (HashSeed::InitializeRoots,
+ * rapidhash_make_secret): with this seed the first three numbers tried are such. That its hashes can be foreseen then
+ * would matter where strangers choose keys; what is started so reads root's own files.
  */
-#define NODE_OPTION "--random-seed=163"
+#define NODE_OPTION "--random-seed=10331"
 
 static _Noreturn void become_launcher(int socket)
 {

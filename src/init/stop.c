@@ -144,15 +144,15 @@ int stop_subhost(const char *request, size_t len)
 	if (!word)
 		return complain("pid 1 does not end, not even by SIGKILL: process", s[1], 0);
 	enum lock lock = dir < 0 ? LOCK_NOT_NEEDED : take_lock(dir, s[0], keeper);
+	struct text left = {0};
 	if (lock == LOCK_REFUSED)
 		return 1;
-	if (lock == LOCK_OURS) {
-		struct text left = {0};
+	if (lock == LOCK_OURS)
 		run_undo(request + at, len - at, false, &left);
-		text_end(&left);
-		if (left.len)
-			return complain("left behind:", left.buf, 0);
-	}
+	close(dir); /* or whoever hears of the end would find the lock held still */
+	text_end(&left);
+	if (left.len)
+		return complain("left behind:", left.buf, 0);
 	write_all(STDOUT_FILENO, word, strlen(word));
 	return 0;
 }

@@ -26,7 +26,6 @@ const ENOEXEC = '8';
 const SOCKET_SIGNAL = 'SIGURG';
 /** A signal does not keep Node's event loop alive; a timer does, and looks itself at times. */
 const LOOK_MS = 5_000;
-const READ_BYTES = 1 << 16;
 
 /**
  * Read and written by plain system calls: to load Node's `net`, and the streams under it, takes longer than all of
@@ -35,6 +34,7 @@ const READ_BYTES = 1 << 16;
 export class Launcher {
   readonly #sessions: KeeperSession[] = [];
   readonly #reader = new FrameReader();
+  readonly #buffer = Buffer.allocUnsafe(1 << 16);
   readonly #onSignal = (): void => this.#look();
   readonly #timer: NodeJS.Timeout;
   #unsent: Buffer[] = [];
@@ -58,10 +58,14 @@ export class Launcher {
 
   /**
    * Has a process of its own do what `init stop` does, see src/init/stop.c.
-   * @throws Failure with what that complains of
+   * @throws Failure with what that complains of, or when it was ended from outside
    */
   async stop(request: readonly string[]): Promise<string> {
-    const { strings } = await this.#begin('STOP', request).expect('STOPPED');
+    const session = this.#begin('STOP', request);
+    const { strings } = await session.expect('STOPPED').catch((cause: unknown) => {
+      if (!(cause instanceof KeeperLost)) throw cause;
+      throw new Failure({ what: 'what ends it was ended from outside', todo: 'stop it again', cause });
+    });
     const [status, said = ''] = strings;
     if (status === '0') return said;
     throw new Failure({ what: said.trim() || 'the init program ended' });
@@ -103,11 +107,11 @@ export class Launcher {
   }
 
   #read(): void {
-    const buffer = Buffer.allocUnsafe(READ_BYTES);
-    for (let length: number | undefined = READ_BYTES; length === READ_BYTES && !this.#gone; ) {
+    const buffer = this.#buffer;
+    for (let length: number | undefined = buffer.length; length === buffer.length && !this.#gone; ) {
       length = this.#transfer(() => readSync(LAUNCHER_SOCKET, buffer));
       if (length === 0) this.#lost();
-      else if (length) this.#dispatch(buffer.subarray(0, length));
+      else if (length) this.#dispatch(Buffer.from(buffer.subarray(0, length)));
     }
   }
 

@@ -75,14 +75,14 @@ export interface Link {
 const littleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
 function u16(value: number): Buffer {
-  const bytes = Buffer.alloc(2);
+  const bytes = Buffer.allocUnsafe(2);
   if (littleEndian) bytes.writeUInt16LE(value);
   else bytes.writeUInt16BE(value);
   return bytes;
 }
 
 function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
+  const bytes = Buffer.allocUnsafe(4);
   if (littleEndian) bytes.writeUInt32LE(value);
   else bytes.writeUInt32BE(value);
   return bytes;
@@ -99,7 +99,7 @@ const readMac = (bytes: Buffer): string => bytes.toString('hex').replace(/..(?!$
 /** struct ifinfomsg; where `up` is given, IFF_UP is the one flag that changes. */
 function header({ index = 0, up }: { index?: number; up?: boolean | undefined } = {}): Buffer {
   const change = up === undefined ? 0 : IFF_UP;
-  return Buffer.concat([Buffer.alloc(4), u32(index), u32(up ? IFF_UP : 0), u32(change)]);
+  return Buffer.concat([u32(0), u32(index), u32(up ? IFF_UP : 0), u32(change)]);
 }
 
 const linkInfo = (kind: string, ...attributes: readonly Attribute[]): Attribute => [

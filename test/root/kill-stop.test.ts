@@ -3,6 +3,8 @@ import { expect } from 'chai';
 import { type KilledSubhost, killAtEach, spread, useKilledSubhosts, type Victim } from '../helpers/kills.js';
 
 const MOMENTS = 42;
+/** A machine that is busy with other things takes a second for each boot and stop. */
+const LIMIT_MS = 300_000;
 /** Of overlay-stop's system calls, those after this part of them matter: before, Node only loads. */
 const BEGIN = 0.4;
 
@@ -10,7 +12,7 @@ describe('overlay-stop, killed at every moment', () => {
   const subhosts = useKilledSubhosts(2);
 
   it('overlay-stop itself: the next boot succeeds, a stop leaves nothing, UPPER is whole', async function () {
-    this.timeout(120_000);
+    this.timeout(LIMIT_MS);
     const victim: Victim = { of: 'command', generation: 0, kill: 'self' };
     const calls = await countCalls(subhosts[0], victim);
     const killed = await killAtEach(
@@ -24,22 +26,23 @@ describe('overlay-stop, killed at every moment', () => {
     expect(killed).to.be.at.least(40);
   });
 
-  it('what its launcher forks, and the child of that, at every system call: the same', async function () {
-    this.timeout(120_000);
-    let killed = 0;
-    for (const generation of [1, 2] as const) {
+  for (const [title, generation] of [
+    ['what its launcher forks', 1],
+    ['the child of that, which signals', 2],
+  ] as const)
+    it(`${title}, at every system call: the same`, async function () {
+      this.timeout(LIMIT_MS);
       const victim: Victim = { of: 'init launch', generation, kill: 'self' };
       const calls = await countCalls(subhosts[0], victim);
-      killed += await killAtEach(subhosts, spread(1, calls, MOMENTS), async (subhost, moment) => {
+      const killed = await killAtEach(subhosts, spread(1, calls, MOMENTS), async (subhost, moment) => {
         await subhost.bootAgain();
         return await killStop(subhost, victim, moment);
       });
-    }
-    expect(killed).to.be.at.least(40);
-  });
+      expect(killed).to.be.at.least(30);
+    });
 
   it('the keeper: the same', async function () {
-    this.timeout(120_000);
+    this.timeout(LIMIT_MS);
     const victim: Victim = { of: 'init launch', generation: 1, kill: 'self' };
     const [first] = subhosts;
     if (!first) throw new Error('no subhost');
@@ -59,7 +62,7 @@ describe('overlay-stop, killed at every moment', () => {
   });
 
   it('pid 1, before the stop comes to it and while it does: the same', async function () {
-    this.timeout(120_000);
+    this.timeout(LIMIT_MS);
     const victim: Victim = { of: 'command', generation: 0, kill: 'self' };
     const calls = await countCalls(subhosts[0], victim);
     const killed = await killAtEach(
