@@ -71,6 +71,7 @@ export async function cutoverBox(box: Box, image: string): Promise<BoxSwitched> 
 /** Makes a box and starts it. Of what fails nothing is left. */
 async function makeBox(box: Box, image: string): Promise<BoxSwitched> {
   const { name, places, settings, engine } = box;
+  requireSealed(places.wafers, image); // before there is so much as a store
   engine.runs(); // something else of that name is an error
   try {
     await newPoint(places, name, image);
