@@ -1,7 +1,7 @@
 /** Boots one subhost: from its conf file to the acknowledged ready, or to nothing at all. */
 import { mkdirSync, realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { hasUserNamespace } from '../config/capabilities.js';
+import { capabilityWarnings, hasUserNamespace } from '../config/capabilities.js';
 import { checkPaths } from '../config/check.js';
 import { type CommandRequest, resolveConfig } from '../config/resolve.js';
 import type { SubhostConfig } from '../config/subhost-config.js';
@@ -206,6 +206,7 @@ class Boot {
     throwAll(
       checkPaths(config, commands, { logDir: this.#host.settings.logDir, guarded: this.#host.guarded() }),
     );
+    if (commands.has('CAPS')) for (const warning of capabilityWarnings(config)) this.#request.warn(warning);
     checkLimits(conf, config.limits, this.#host.cgroupMount);
     if (commands.has('CABLES'))
       await checkWiring(await this.#host.route(), { ...config, netns: this.#state.netns }, new Set());
