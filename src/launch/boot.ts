@@ -210,6 +210,9 @@ class Boot {
     checkLimits(conf, config.limits, this.#host.cgroupMount);
     if (commands.has('CABLES'))
       await checkWiring(await this.#host.route(), { ...config, netns: this.#state.netns }, new Set());
+    // The default stood in for what a command has now said; all of them are not on record.
+    const { caps, ...known } = this.#state;
+    this.#state = known;
     this.#record(recordOf(config));
     this.#armUndo();
     if (this.#state.cgroup) applyLimits(config.limits, this.#host.cgroupMount, this.#state.cgroup);

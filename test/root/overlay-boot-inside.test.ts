@@ -217,6 +217,21 @@ describe('overlay-boot: inside', () => {
       );
     });
 
+    it('are what a command says, for who enters too', async () => {
+      for (const [said, given] of [
+        ['all', undefined],
+        ['-NET_RAW', DEFAULT_BITS.filter((bit) => bit !== 13)],
+      ] as const) {
+        await subhosts.up('a', { CAPS: `!echo ${said}` });
+        const { Eff } = await capabilities();
+        if (given) expect(Eff).to.equal(maskOf([...given]));
+        expect(await subhosts.sandbox.sh("overlay-go a sed -n 's/^CapEff:\t//p' /proc/self/status")).to.equal(
+          `${Eff}\n`,
+        );
+        await subhosts.stop('--kill', 'a');
+      }
+    });
+
     it('are all with CAPS=all, which also lifts masks, read-only and nodev', async () => {
       await subhosts.up('a', { CAPS: 'all' });
       const bounding = (await subhosts.sandbox.sh("sed -n 's/^CapBnd:\\t//p' /proc/self/status")).trim();
