@@ -230,7 +230,9 @@ function insideUpper({ upper, mistake }: Check, variable: string, path: string):
 /** In a share the subhost, or another one, could have put a link in the way of what the host opens there. */
 function linkMistakes({ config, kind, looked, mistake, options }: Check): Error[] {
   const { base, live, upper, work, lower, log, stack, shares } = config;
-  if (shares.length === 0) return []; // and spare the looks at every name of every path
+  const own = new Set(shares.map(({ host }) => realPath(host)));
+  const shared = new Set([...own, ...(options.guarded?.keys() ?? [])]);
+  if (shared.size === 0) return []; // and spare the looks at every name of every path
   const paths: [string, string][] = [
     ['BASE', base],
     ['LIVE', live],
@@ -241,8 +243,6 @@ function linkMistakes({ config, kind, looked, mistake, options }: Check): Error[
     ['LOG', dirname(log)],
     ...shares.map(({ host }): [string, string] => ['SHARE', host]),
   ];
-  const own = new Set(shares.map(({ host }) => realPath(host)));
-  const shared = new Set([...own, ...(options.guarded?.keys() ?? [])]);
   return paths.flatMap(([variable, path]) => {
     const share = looked(variable) ? linkOnTheWay(path, shared) : undefined;
     if (share === undefined) return [];

@@ -230,7 +230,16 @@ export function useSubhosts(): Subhosts {
     // directory and one for logs: all three stay.
     await subhosts.up('first');
     await subhosts.stop('first');
-    untouched = await snapshot(sandbox());
+    // Whoever has told its last word may be seen a moment longer: the sandbox's own shell and cat are what is left.
+    untouched = await eventually(
+      'nothing of the first one is left',
+      async () => {
+        const taken = await snapshot(sandbox());
+        if (taken.processes.length === 2 && taken.locks.length === 0) return taken;
+        throw new Error(`there are ${[...taken.processes, ...taken.locks].join('; ')}`);
+      },
+      15_000,
+    );
   });
   afterEach(async () => {
     if (untouched === undefined) return;
