@@ -35,7 +35,7 @@ describe('on a Debian machine with sysvinit', function () {
   });
 
   it('stops services in reverse order when the host goes down, and unmounts everything', async () => {
-    await sh('rm /opt/subhost/web/root/var/notes');
+    await sh('overlay-go web rm /var/notes');
     const shown = await machine().reboot();
     expect(await sh('head -n 2 /opt/subhost/web/root/var/notes')).to.equal('second stop\nfirst stop');
     expect(shown)
