@@ -35,6 +35,7 @@ describe('loadSettings', () => {
       runDir: '/run/x',
       logDir: '/var/log/x',
       subhosts: '/etc/x;y',
+      boxes: '/etc/overlay-boot/boxes',
       bootTimeoutMs: 7000,
       serviceTimeoutMs: 500,
       graceMs: 0,
