@@ -12,8 +12,8 @@ describe('on a Debian machine with sysvinit', function () {
     await machine().boot();
     expect(await sh('cat /proc/1/comm')).to.equal('init');
     await sh(install('one'));
-    expect(await sh('ls /etc/rc2.d /etc/rc0.d /etc/rc6.d | grep -o ".*subhosts"')).to.match(
-      /^S\d+subhosts\nK\d+subhosts\nK\d+subhosts$/,
+    expect(await sh('ls /etc/rc0.d /etc/rc2.d /etc/rc6.d | grep -o ".*subhosts"')).to.match(
+      /^K\d+subhosts\nS\d+subhosts\nK\d+subhosts$/,
     );
     expect((await machine().run('service subhosts status')).status).to.equal(3);
   });
