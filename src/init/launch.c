@@ -26,9 +26,9 @@ static void close_others(void)
 			close(keepers[i].commands);
 }
 
-/* A keeper that there cannot be is told of as one whose first step failed: the others go on. */
 static int signals; /* signalfd(2) */
 
+/* A keeper that there cannot be is told of as one whose first step failed: the others go on. */
 static bool no_keeper(uint16_t index)
 {
 	struct text number = {0};
@@ -116,7 +116,7 @@ int launch_main(int argc, char **argv)
 		if (!read_frame(NODE, &head, &payload, &room))
 			return 0;
 		if ((head.type == REQ_OPEN || head.type == REQ_STOP) && !start_keeper(head.index))
-			return complain("cannot start a keeper", NULL, errno);
+			return errno == EPIPE ? 0 : complain("cannot start a keeper", NULL, errno); /* Node is gone */
 		int to = head.index < n_keepers ? keepers[head.index].commands : -1;
 		if (to >= 0 && write_all(to, &head, sizeof head))
 			write_all(to, payload, head.len); /* a keeper that is gone tells so by itself */
