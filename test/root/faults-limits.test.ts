@@ -13,7 +13,10 @@ describe('a host at its limits', () => {
     const { code, stdout, stderr } = await subhosts.sandbox.run(argv);
     if (code === 0) {
       expect({ stdout, stderr }).to.deep.equal({ stdout: 'short: running\n', stderr: '' });
-      expect((await subhosts.stop('short')).stdout).to.equal('short: stopped\n');
+      // A reaper that had no room for the dummy service has no child that SIGTERM would end.
+      expect((await subhosts.stop('short')).stdout).to.match(
+        /^short: stopped(, by SIGKILL after the grace period)?\n$/,
+      );
       return 'booted';
     }
     expect({ code, stdout }).to.deep.equal({ code: 1, stdout: '' });
