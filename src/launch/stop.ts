@@ -72,7 +72,8 @@ function recordStopping(state: SubhostState, { runDir, warn }: StopRequest): voi
   try {
     writeState(runDir, state);
   } catch (error) {
-    warn(`${state.name}: ${error instanceof Error ? error.message : error}`);
+    // No directory: it has come to its end meanwhile.
+    if (errnoOf(error) !== 'ENOENT') warn(`${state.name}: ${error instanceof Error ? error.message : error}`);
   }
 }
 
