@@ -8,7 +8,7 @@ import type { Stack } from '../stack/stack.js';
 import { isMountPoint, type Mount, mountsOf, unescapeOctal } from '../sys/mountinfo.js';
 import { mountStack, NoMountPoint, unmountStack } from './mount-stack.js';
 
-/** A mount point is taken away by whoever unmounts at the same time: then it is made again, this often. */
+/** Whoever mounts or unmounts at the same time may take the mount point away: it is tried again, this often. */
 const TRIES = 50;
 
 /** Is anything mounted there? Links on the way are followed. */
@@ -121,21 +121,22 @@ export function removeIfEmpty(directory: string): void {
  * @throws Failure naming who holds it; nothing is unmounted then
  */
 export async function unmountAt(path: string): Promise<boolean> {
-  const mounts = mountsAt(path);
-  if (mounts.length === 0) return false;
-  // Of several the last might be the one that is busy, when the others are gone.
-  if (mounts.length > 1) await refuseIfHeld(path, mounts);
-  try {
-    await unmountStack(path);
-  } catch (error) {
-    const left = mountsAt(path);
-    if (left.length > 0) {
-      await refuseIfHeld(path, left);
-      throw error;
+  for (let tries = 1, found = false; ; tries++, found = true) {
+    const mounts = mountsAt(path);
+    if (found && mounts.length === 0) removeIfEmpty(path);
+    if (mounts.length === 0) return found;
+    // Of several the last might be the one that is busy, when the others are gone.
+    if (mounts.length > 1) await refuseIfHeld(path, mounts);
+    try {
+      await unmountStack(path);
+      removeIfEmpty(path);
+      return true;
+    } catch (error) {
+      await refuseIfHeld(path, mountsAt(path));
+      // Nobody holds it: somebody else unmounts it at the same time, or has, and mounts it anew.
+      if (tries === TRIES) throw error;
     }
   }
-  removeIfEmpty(path);
-  return true;
 }
 
 /** The mounts at a path and below it; none where nothing is mounted at the path itself. */
@@ -148,6 +149,7 @@ function mountsAt(path: string): Mount[] {
 }
 
 async function refuseIfHeld(path: string, mounts: readonly Mount[]): Promise<void> {
+  if (mounts.length === 0) return;
   const { holdersOf, holdersText } = await import('./holders.js');
   const holders = holdersOf(mounts);
   if (holders.length > 0)
