@@ -43,8 +43,12 @@ const VERBS: Verbs = {
   disable: {
     takes: 'NAME',
     async run(call) {
-      const changed = await disableBox(await knownBox(call), word(call, 0), call.places);
-      return tell(call, `${word(call, 0)}: ${changed ? 'disabled' : 'is not enabled'}`);
+      const name = word(call, 0);
+      checkBoxName(name);
+      // A line may be left of a box that is gone.
+      const changed = await disableBox(await loadSettings(SETTINGS_DIRECTORY), name, call.places);
+      if (!changed) requireBox(call.places.wafers, name);
+      return tell(call, `${name}: ${changed ? 'disabled' : 'is not enabled'}`);
     },
   },
   enable: {

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import {
   chmodSync,
   closeSync,
+  constants,
   existsSync,
   fstatSync,
   fsyncSync,
@@ -129,7 +130,8 @@ interface Archive {
 
 function openArchive(file: string): Archive {
   try {
-    const fd = openSync(file, 'r');
+    // A pipe that nobody writes to would be waited for.
+    const fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
     const stat = fstatSync(fd);
     if (stat.isFile()) return { file, fd, stat };
     closeSync(fd);

@@ -456,6 +456,9 @@ describe('boxctl', () => {
     );
     expect(await boxctl('disable', 'system1')).to.deep.equal(printed('system1: disabled'));
     expect(await boxctl('disable', 'system1')).to.deep.equal(printed('system1: is not enabled'));
+    await sh('echo /etc/overlay-boot/boxes/gone.conf >>/etc/subhosts.conf');
+    expect(await boxctl('disable', 'gone'), 'a box that is gone').to.deep.equal(printed('gone: disabled'));
+    expect((await boxctl('disable', 'gone')).stderr).to.match(/^boxctl: no box "gone"/);
     expect(await sh('head -c -1 /etc/subhosts.conf | base64')).to.equal(before);
   });
 

@@ -274,6 +274,7 @@ describe('stacko with archives', () => {
   const refusals: readonly [readonly string[], string][] = [
     [['import-image', 'gone.tar'], 'DIR/gone.tar cannot be read: ENOENT'],
     [['import-image', 't'], 'DIR/t is no file'],
+    [['import-image', 'pipe'], 'DIR/pipe is no file'],
     [['import-image', 'a@b.tar'], '"a@b": "@" is in the names of instances only: leave it out'],
     [
       ['import-image', 'x.tar', 'a', 'gone'],
@@ -287,7 +288,7 @@ describe('stacko with archives', () => {
   for (const [args, message] of refusals)
     it(`says what is wrong with ${args.join(' ')}`, async () => {
       if (message.includes('"a"') || args[1] === 'a') await sh('stacko new-image a');
-      await sh('touch x.tar');
+      await sh('touch x.tar; [ -p pipe ] || mkfifo pipe');
       expect(await stacko(...args)).to.deep.equal({ code: 2, stdout: '', stderr: `stacko: ${message}\n` });
     });
 
