@@ -1,8 +1,28 @@
-/* What the keeper makes on the host: the log, the control group, the namespaces and the network one's name. */
+/* What the keeper makes on the host: its lock, the log, the control group, the namespaces and the network one's name. */
 #include "wire.h"
 #include <linux/sched.h>
 #include <stdio.h> /* renameat(2) is declared there */
+#include <sys/file.h>
 #include <sys/xattr.h>
+
+int lock_directory(const char *dir)
+{
+	for (int tries = 0; tries < 100; tries++) {
+		struct stat mine, there;
+		if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+			break;
+		int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd < 0 && errno == ENOENT)
+			continue; /* its owner removed it just now */
+		if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+			break; /* whoever gives up ends: no need to close */
+		/* The lock is only worth something on the directory that has the name now. */
+		if (fstat(fd, &mine) == 0 && stat(dir, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev)
+			return fd;
+		close(fd);
+	}
+	return -1;
+}
 
 int open_log(const char *path)
 {

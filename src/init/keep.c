@@ -5,34 +5,27 @@
  * log, and takes the host side back when pid 1 ends. Until ready is acknowledged, the death of overlay-boot
  * is the end of the subhost.
  */
-#include "wire.h"
-#include <sys/file.h>
+#include "keep.h"
 #include <sys/ptrace.h>
 #include <sys/signalfd.h>
 
 #define HELD_MAX 8
-#define REPORTS_MAX 1000 /* whoever opens the pipe anew inside can write as many as it likes */
-#define READS_MAX 4096   /* more than what a pipe or a terminal can hold; a writer that never ends is cut there */
 
 enum stage { OPENED, WORKING, EXECUTING, READY, LIVING };
 
 static struct keeper {
-	int commands, node, signals, pair, lock, log, held[HELD_MAX];
-	int out, report, console; /* what the subhost prints: read ends, and the console's master */
+	int commands, node, signals, pair, lock, held[HELD_MAX];
+	struct output output;
 	int n_held, execs;
 	uint16_t index;
 	enum stage stage;
 	pid_t pid; /* pid 1 of the subhost; 0: none yet, -1: dead */
 	int status; /* of the dead one, as waitpid(2) gives it */
-	bool log_at_line_start, failure_told;
 	char *undo;
 	size_t undo_len;
 	struct text cgroup; /* path; empty for none */
 	char *title;        /* the argument that is left for the name */
 	char name[16];
-	char partial[128]; /* a report line under way */
-	size_t partial_len;
-	int reports;
 } k; /* not initialized here: all of it would be in the program's file */
 
 static void tell(enum event type, const char *const *strings)
@@ -49,110 +42,9 @@ static void tell_failed(const char *what, const char *path, int err, const char 
 	tell(EV_FAILED, (const char *[]){what, path, number.buf, err ? strerror(err) : "", why ? why : "", NULL});
 }
 
-/* ---- the log ---- */
-
-/* Failures to write are dropped: a full disk must not end the subhost. */
-static void log_bytes(const char *bytes, size_t len)
+void tell_failed_service(const char *service)
 {
-	if (k.log < 0 || !len)
-		return;
-	write_all(k.log, bytes, len);
-	k.log_at_line_start = bytes[len - 1] == '\n';
-}
-
-static void log_note(struct text *note)
-{
-	struct text line = {0};
-	if (!k.log_at_line_start)
-		text_str(&line, "\n");
-	struct timespec now = {0};
-	sys_clock(CLOCK_REALTIME, &now);
-	text_time(&line, now.tv_sec);
-	text_str(&line, " overlay-boot: ");
-	text_str(&line, text_end(note));
-	text_str(&line, "\n");
-	log_bytes(line.buf, line.len);
-}
-
-/* ---- what the subhost prints ---- */
-
-/*
- * Root inside can open a pipe's end anew and read from it, or flush the console: what poll(2) has announced may be
- * gone when it is read, and a keeper that waits for more would see neither the end nor overlay-boot's death.
- */
-static void unblock(int fd)
-{
-	fcntl(fd, F_SETFL, O_NONBLOCK);
-}
-
-/* Copies what is there; closes the descriptor at its end. */
-static void relay_output(int *fd)
-{
-	char buf[4096];
-	ssize_t n = read(*fd, buf, sizeof buf);
-	if (n > 0) {
-		log_bytes(buf, (size_t)n);
-	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-		close(*fd);
-		*fd = -1;
-	}
-}
-
-static void report_line(char *line)
-{
-	struct text note = {0};
-	text_str(&note, "service ");
-	text_str(&note, line);
-	text_str(&note, " failed to start");
-	log_note(&note);
-	tell(EV_REPORT, (const char *[]){line, NULL});
-}
-
-/* A failed service a line, written by the start script. */
-static void relay_report(void)
-{
-	char buf[256];
-	ssize_t n = read(k.report, buf, sizeof buf);
-	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-		close(k.report);
-		k.report = -1;
-	}
-	for (ssize_t i = 0; i < n; i++) {
-		if (buf[i] != '\n') {
-			if (k.partial_len < sizeof k.partial - 1)
-				k.partial[k.partial_len++] = buf[i];
-			continue;
-		}
-		k.partial[k.partial_len] = '\0';
-		k.partial_len = 0;
-		if (k.reports++ < REPORTS_MAX)
-			report_line(k.partial);
-	}
-}
-
-static bool readable(int fd)
-{
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-	return fd >= 0 && poll(&p, 1, 0) > 0 && p.revents & POLLIN;
-}
-
-static void drain_report(void)
-{
-	for (int reads = 0; reads < READS_MAX && readable(k.report); reads++)
-		relay_report();
-}
-
-static void drain_output(int *fd)
-{
-	for (int reads = 0; reads < READS_MAX && readable(*fd); reads++)
-		relay_output(fd);
-}
-
-static void drain(void)
-{
-	drain_report();
-	drain_output(&k.out);
-	drain_output(&k.console);
+	tell(EV_REPORT, (const char *[]){service, NULL});
 }
 
 /* ---- the end ---- */
@@ -162,37 +54,23 @@ static const char *end_kind(int status)
 	return WIFEXITED(status) ? "exit" : "signal";
 }
 
-/* What the child could not do: WHAT PATH ERRNO STRERROR WHY. It ends with that, and more need not be said. */
-static void log_failure(const char *const *s)
-{
-	struct text note = {0};
-	text_str(&note, "cannot");
-	for (int i = 0; i < 5; i++)
-		if (i != 2 && s[i][0]) {
-			text_str(&note, i < 2 ? " " : ": ");
-			text_str(&note, s[i]);
-		}
-	log_note(&note);
-	k.failure_told = true;
-}
-
 static void log_end(int status)
 {
-	if (k.failure_told)
+	if (k.output.failure_told)
 		return;
 	struct text note = {0};
 	text_str(&note, k.name);
 	text_str(&note, k.stage < READY ? ": ended before it was ready: pid 1 " : ": ended: pid 1 ");
 	text_str(&note, WIFEXITED(status) ? "exited with status " : "was ended by signal ");
 	text_num(&note, WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
-	log_note(&note);
+	log_note(&k.output, &note);
 }
 
 /* Takes everything back and ends the keeper. `status` is pid 1's, as waitpid(2) gives it. */
 static _Noreturn void finish(int status, bool had_child)
 {
 	struct text number = {0}, left = {0};
-	drain();
+	drain(&k.output);
 	for (int i = 0; i < k.n_held; i++)
 		close(k.held[i]);
 	/* The record of a subhost that ended badly by itself stays: overlay-status shows it as failed. */
@@ -204,7 +82,7 @@ static _Noreturn void finish(int status, bool had_child)
 		struct text note = {0};
 		text_str(&note, "left behind: ");
 		text_str(&note, left.buf);
-		log_note(&note);
+		log_note(&k.output, &note);
 	}
 	if (had_child)
 		log_end(status);
@@ -253,33 +131,19 @@ static void take_lock(const char *dir, const char *name, const char *cgroup_moun
 	strncpy(k.name, name, sizeof k.name - 1);
 	if (strlen(k.title) >= strlen(name))
 		strcpy(k.title, name); /* for ps(1) */
-	for (int tries = 0; tries < 100; tries++) {
-		struct stat mine, there;
-		if (mkdir(dir, 0755) < 0 && errno != EEXIST)
-			break;
-		int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (fd < 0 && errno == ENOENT)
-			continue; /* its owner removed it just now */
-		if (fd < 0)
-			break;
-		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-			if (errno != EWOULDBLOCK)
-				break;
-			tell(EV_BUSY, NULL);
-			_exit(0);
-		}
-		/* The lock is only worth something on the directory that has the name now. */
-		if (fstat(fd, &mine) == 0 && stat(dir, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev) {
-			k.lock = fd;
-			undo_lock(dir);
-			find_cgroup(cgroup_mount, name, &k.cgroup);
-			tell(EV_LOCKED, (const char *[]){text_end(&k.cgroup), NULL});
-			return;
-		}
-		close(fd);
+	k.lock = lock_directory(dir);
+	if (k.lock >= 0) {
+		undo_lock(dir);
+		find_cgroup(cgroup_mount, name, &k.cgroup);
+		tell(EV_LOCKED, (const char *[]){text_end(&k.cgroup), NULL});
+		return;
 	}
-	tell_failed("make and lock the state directory", dir, errno, NULL);
-	rmdir(dir); /* unless there is a record in it */
+	if (errno == EWOULDBLOCK) {
+		tell(EV_BUSY, NULL);
+	} else {
+		tell_failed("make and lock the state directory", dir, errno, NULL);
+		rmdir(dir); /* unless there is a record in it */
+	}
 	_exit(0);
 }
 
@@ -330,8 +194,8 @@ static void make_namespaces(const char *netns, bool owned)
 		return;
 	}
 	k.pid = pid;
-	k.pair = pair[0], k.out = out[0], k.report = report[0];
-	unblock(k.out), unblock(k.report);
+	k.pair = pair[0], k.output.out = out[0], k.output.report = report[0];
+	unblock(k.output.out), unblock(k.output.report);
 	k.stage = WORKING;
 	if (name_netns(netns, pid))
 		tell_cloned();
@@ -407,8 +271,8 @@ static void obey(void)
 		set_undo(payload, head.len);
 		break;
 	case REQ_LOG:
-		k.log = open_log(s[0]);
-		if (k.log < 0)
+		k.output.log = open_log(s[0]);
+		if (k.output.log < 0)
 			tell_failed("open the log", s[0], errno, NULL);
 		else
 			tell(EV_DONE, NULL);
@@ -425,13 +289,13 @@ static void obey(void)
 	case REQ_STOP:
 		stop(payload, head.len);
 	default:
-		if (s[0][0] && !k.failure_told) {
+		if (s[0][0] && !k.output.failure_told) {
 			struct text note = {0};
 			text_str(&note, k.name);
 			text_str(&note, ": boot failed: ");
 			text_str(&note, s[0]);
-			log_note(&note);
-			k.failure_told = true;
+			log_note(&k.output, &note);
+			k.output.failure_told = true;
 		}
 		end_child();
 	}
@@ -476,14 +340,14 @@ static void hear(void)
 		tell(EV_DONE, NULL);
 		break;
 	case WORD_FAILED:
-		log_failure(s);
+		log_failure(&k.output, s);
 		tell(EV_FAILED, (const char *[]){s[0], s[1], s[2], s[3], s[4], NULL});
 		k.stage = WORKING; /* an exec that failed is no exec */
 		break;
 	case WORD_HOLD:
 		for (int i = 0; i < n; i++) {
-			if (strcmp(s[0], "console") == 0 && k.console < 0)
-				unblock(k.console = fds[i]);
+			if (strcmp(s[0], "console") == 0 && k.output.console < 0)
+				unblock(k.output.console = fds[i]);
 			else if (k.n_held < HELD_MAX)
 				k.held[k.n_held++] = fds[i];
 		}
@@ -501,10 +365,10 @@ static void traced(int status)
 	if (event == PTRACE_EVENT_EXEC && ++k.execs == 2) {
 		ptrace(PTRACE_DETACH, k.pid, NULL, NULL);
 		k.stage = READY;
-		drain_report();
+		drain_report(&k.output);
 		/* What comes now is of no service of the start script's. */
-		close(k.report);
-		k.report = -1;
+		close(k.output.report);
+		k.output.report = -1;
 		tell(EV_READY, NULL);
 		return;
 	}
@@ -559,25 +423,28 @@ static void become_daemon(void)
 _Noreturn void keep(int commands, int node, uint16_t index, char *title)
 {
 	k.commands = commands, k.node = node, k.index = index, k.title = title;
-	k.pair = k.lock = k.log = k.out = k.report = k.console = -1;
-	k.log_at_line_start = true;
+	k.pair = k.lock = k.output.log = k.output.out = k.output.report = k.output.console = -1;
+	k.output.at_line_start = true;
 	become_daemon();
 	for (;;) {
 		struct pollfd fds[] = {
-			{.fd = k.commands, .events = POLLIN}, {.fd = k.signals, .events = POLLIN},
-			{.fd = k.pair, .events = POLLIN},     {.fd = k.out, .events = POLLIN},
-			{.fd = k.report, .events = POLLIN},   {.fd = k.console, .events = POLLIN},
+			{.fd = k.commands, .events = POLLIN},
+			{.fd = k.signals, .events = POLLIN},
+			{.fd = k.pair, .events = POLLIN},
+			{.fd = k.output.out, .events = POLLIN},
+			{.fd = k.output.report, .events = POLLIN},
+			{.fd = k.output.console, .events = POLLIN},
 		};
 		if (poll(fds, sizeof fds / sizeof *fds, -1) < 0)
 			continue;
 		if (fds[2].revents && k.pair >= 0)
 			hear();
-		if (fds[4].revents && k.report >= 0)
-			relay_report();
-		if (fds[3].revents && k.out >= 0)
-			relay_output(&k.out);
-		if (fds[5].revents && k.console >= 0)
-			relay_output(&k.console);
+		if (fds[4].revents && k.output.report >= 0)
+			relay_report(&k.output);
+		if (fds[3].revents && k.output.out >= 0)
+			relay_output(&k.output, &k.output.out);
+		if (fds[5].revents && k.output.console >= 0)
+			relay_output(&k.output, &k.output.console);
 		if (fds[1].revents)
 			wait_child();
 		if (fds[0].revents && k.commands >= 0)

@@ -59,6 +59,8 @@ const char *next_string(const char *payload, size_t len, size_t *at);
 _Noreturn void keep(int commands, int node, uint16_t index, char *title);
 
 /* ---- host.c ---- */
+/* Makes the directory where it is missing, and locks it; -1 and EWOULDBLOCK: somebody else has the lock. */
+int lock_directory(const char *dir);
 /* Opens the log in a directory that is reached without any link; the one before becomes PATH.1. */
 int open_log(const char *path);
 /* The control group's path: below the caller's own where that is delegated to it (systemd marks it so), else

@@ -18,33 +18,25 @@ import { type ChildOp, childOpStrings } from '../plan/child-ops.js';
 import { leftoverOps, undoOps } from '../plan/undo-ops.js';
 import { rootKind } from '../stack/root-kind.js';
 import type { Stack } from '../stack/stack.js';
+import { recordOf } from '../state/config-record.js';
 import { isRunning } from '../state/liveness.js';
 import { readState, stateDirectory, writePidFile, writeState } from '../state/state-file.js';
 import type { SubhostState } from '../state/subhost-state.js';
-import { isStopped, readProcessStat } from '../sys/process-stat.js';
 import type { Booted, BootHost, BootRequest } from './boot-types.js';
 import { checkNetnsName, checkWiring, makeCables } from './cables.js';
 import { type CommandContext, checkScript, runHook, runValueCommand } from './host-commands.js';
-import { type Ended, KeeperLost, type KeeperSession } from './launcher.js';
+import type { Ended, KeeperSession } from './launcher.js';
 import { applyLimits, checkLimits } from './limits.js';
 import { makeDirectories, type Prepared, prepare } from './prepare.js';
 import { stackOf } from './read-stack.js';
 import { sleep } from './sleep.js';
+import { takeBack } from './take-back.js';
 import { takeLock } from './take-lock.js';
 
 type StartStage = Extract<Stage, { kind: 'start' }>;
 
-/** An error of a boot whose log says more. */
-class BootFailure extends Failure {
-  override readonly name = 'BootFailure';
-}
-
 /** The end of pid 1 is heard of a moment after that of the others in its pid namespace. */
 const ENDING_MS = 50;
-
-/** A keeper that is found stopped so often does not answer. */
-const STOPPED_LOOKS = 4;
-const STOPPED_LOOK_MS = 250;
 
 /** @throws UserError, Failure or ErrorList; nothing of the subhost is left then */
 export async function boot(host: BootHost, request: BootRequest): Promise<Booted> {
@@ -130,7 +122,14 @@ class Boot {
       for (const [i, stage] of plan.stages.entries()) await this.#carryOut(stage, plan, plan.stages[i + 1]);
       return this.#acknowledge();
     } catch (error) {
-      throw await this.#undo(error);
+      // An interrupted hook fails too, but that is not the reason.
+      throw await takeBack(this.#session.interrupted ?? error, {
+        session: this.#session,
+        initProgram: this.#host.initProgram,
+        stateDir: this.#stateDir,
+        state: this.#state,
+        logOpen: this.#logOpen,
+      });
     } finally {
       clearTimeout(timer);
       this.#request.signal.removeEventListener('abort', onAbort);
@@ -341,75 +340,4 @@ class Boot {
   #interrupt(why: Error): void {
     this.#session.interrupt(why);
   }
-
-  /** Has everything taken back, and returns the error to show. */
-  async #undo(cause: unknown): Promise<Error> {
-    // An interrupted hook fails too, but that is not the reason.
-    const error = this.#session.interrupted ?? cause;
-    const why = error instanceof Error ? error.message : String(error);
-    const left = await this.#takeBack(why);
-    const { name, conf, log } = this.#state;
-    // What begins with the conf says by that whose it is.
-    const lines = why.split('\n').map((line) => (line.startsWith(`${conf}:`) ? line : `${name}: ${line}`));
-    if (left) lines.push(`${name}: left behind: ${left}: overlay-stop ${name} tries again`);
-    if (this.#logOpen) lines[lines.length - 1] += ` (log: ${log})`;
-    const failure = new BootFailure({ what: lines.join('\n'), cause: error });
-    return Object.assign(failure, { exitCode: exitCodeOf(error) });
-  }
-
-  async #takeBack(why: string): Promise<string> {
-    try {
-      return await this.#keeperTakesBack(why);
-    } catch (lost) {
-      if (!(lost instanceof KeeperLost)) throw lost;
-      const { clearLeftovers } = await import('./stop.js');
-      // Without the launcher, which may be what was ended.
-      const { initProgram } = this.#host;
-      return clearLeftovers({ initProgram }, this.#state, this.#stateDir).then(
-        () => '',
-        (error: Error) => error.message,
-      );
-    }
-  }
-
-  async #keeperTakesBack(why: string): Promise<string> {
-    const ended = this.#session.abort(why);
-    const { keeperPid } = this.#session;
-    const launcherPid = readProcessStat(keeperPid)?.parentPid ?? 0;
-    const stops = (): boolean => isStopped(keeperPid) || isStopped(launcherPid);
-    for (let stopped = 0; stopped < STOPPED_LOOKS; stopped = stops() ? stopped + 1 : 0) {
-      const answer = await Promise.race([ended, sleep(STOPPED_LOOK_MS, { stay: false })]);
-      if (answer) return answer.left;
-    }
-    const who = isStopped(keeperPid)
-      ? `its keeper, process ${keeperPid},`
-      : `the launcher, process ${launcherPid},`;
-    return `${who} is stopped (SIGSTOP): kill -CONT it`;
-  }
-}
-
-function exitCodeOf(error: unknown): number {
-  const code = error instanceof Error && 'exitCode' in error ? error.exitCode : undefined;
-  return typeof code === 'number' ? code : 1;
-}
-
-/** What of a conf the record keeps: showing and stopping what was booted does not depend on the conf as it is then. */
-function recordOf(config: SubhostConfig): Partial<SubhostState> {
-  const { live, upper, lower, stack, log, cables, start, startIsDefault, init, caps } = config;
-  // A start script of the administrator's own is given START; it has nothing to do with its default.
-  const services = init && !init.after && startIsDefault ? [] : start;
-  const shares = config.shares.map((share) => ({ ...share, readOnly: false }));
-  const root = stack && { stack: stack.kind === 'mstack' ? stack.path : stack.name };
-  return {
-    live,
-    upper,
-    lower,
-    ...root,
-    log,
-    cables,
-    shares,
-    start: services,
-    startIsDefault,
-    ...(caps && { caps }),
-  };
 }
