@@ -42,15 +42,7 @@ export const paint = (text: string, colour: Colour | undefined): string =>
 
 /** Control characters as `\x1b`: what a subhost wrote must not steer the terminal of who reads it. */
 export const printable = (text: string): string =>
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: it is them that are looked for
-  /[\x00-\x1f\x7f-\x9f]/.test(text)
-    ? [...text].map((char) => (isControl(char) ? escapeOf(char) : char)).join('')
-    : text;
-
-const isControl = (char: string): boolean => {
-  const code = char.charCodeAt(0);
-  return (code < 0x20 && char !== '\t') || (code >= 0x7f && code < 0xa0);
-};
+  text.replace(/\p{Cc}/gu, (char) => (char === '\t' ? char : escapeOf(char)));
 
 const escapeOf = (char: string): string => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`;
 
