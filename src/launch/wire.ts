@@ -1,5 +1,6 @@
 /** The frames between overlay-boot and the init program: src/init/wire.h has the same tables, and a test compares them. */
 import { Failure } from '../errors.js';
+import { readU16, readU32, u16, u32 } from '../sys/byte-order.js';
 
 /** Requests to a keeper. */
 export const REQUEST = {
@@ -43,7 +44,7 @@ const HEADER_BYTES = 8;
 const PAYLOAD_BYTES_MAX = 1 << 20;
 
 /**
- * A frame as it goes over the socket: length, index, type (little endian as the machine is), strings that end with NUL.
+ * A frame as it goes over the socket: length, index, type, strings that end with NUL.
  * @throws Failure where it is larger than the init program takes
  */
 export function encodeFrame({ index, type, strings }: Frame): Buffer {
@@ -53,12 +54,7 @@ export function encodeFrame({ index, type, strings }: Frame): Buffer {
       what: `the plan is larger than ${PAYLOAD_BYTES_MAX} bytes`,
       todo: 'name fewer shares or layers, or shorter paths',
     });
-  const frame = Buffer.allocUnsafe(HEADER_BYTES + payload.length);
-  frame.writeUInt32LE(payload.length, 0);
-  frame.writeUInt16LE(index, 4);
-  frame.writeUInt16LE(type, 6);
-  payload.copy(frame, HEADER_BYTES);
-  return frame;
+  return Buffer.concat([u32(payload.length), u16(index), u16(type), payload]);
 }
 
 /** Cuts a stream of bytes into frames; what is not whole yet waits for the next bytes. */
@@ -70,12 +66,12 @@ export class FrameReader {
     this.#pending = this.#pending.length === 0 ? bytes : Buffer.concat([this.#pending, bytes]);
     const frames: Frame[] = [];
     while (this.#pending.length >= HEADER_BYTES) {
-      const length = this.#pending.readUInt32LE(0);
+      const length = readU32(this.#pending);
       const end = HEADER_BYTES + length;
       if (this.#pending.length < end) break;
       frames.push({
-        index: this.#pending.readUInt16LE(4),
-        type: this.#pending.readUInt16LE(6),
+        index: readU16(this.#pending, 4),
+        type: readU16(this.#pending, 6),
         strings: this.#pending.toString('utf8', HEADER_BYTES, end).split('\0').slice(0, -1),
       });
       this.#pending = this.#pending.subarray(end);

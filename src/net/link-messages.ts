@@ -2,6 +2,8 @@
  * What is said to the kernel about a link and what it answers, as plain data: rtnetlink(7) and the
  * kernel's linux/rtnetlink.h, linux/if_link.h and linux/veth.h. Bytes and sockets are rtnetlink.ts's. Pure.
  */
+import { readU32, u16, u32 } from '../sys/byte-order.js';
+
 /** A netlink attribute; one with a list in it is nested. */
 export type Attribute = readonly [type: number, payload: Uint8Array | Message];
 /** Attributes in their order, after the struct they belong to. */
@@ -71,25 +73,6 @@ export interface Link {
   /** Lower case, `aa:bb:cc:dd:ee:ff`. */
   readonly mac?: string;
 }
-
-const littleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
-
-function u16(value: number): Buffer {
-  const bytes = Buffer.allocUnsafe(2);
-  if (littleEndian) bytes.writeUInt16LE(value);
-  else bytes.writeUInt16BE(value);
-  return bytes;
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.allocUnsafe(4);
-  if (littleEndian) bytes.writeUInt32LE(value);
-  else bytes.writeUInt32BE(value);
-  return bytes;
-}
-
-const readU32 = (bytes: Buffer, offset = 0): number =>
-  littleEndian ? bytes.readUInt32LE(offset) : bytes.readUInt32BE(offset);
 
 const text = (value: string): Buffer => Buffer.from(`${value}\0`);
 const readText = (bytes: Buffer): string => bytes.toString('utf8').replace(/\0.*$/s, '');

@@ -2,6 +2,7 @@
  * What is said to the kernel about neighbours (who has an address on a link) and what it answers: rtnetlink(7),
  * linux/neighbour.h. Pure.
  */
+import { readU16, readU32, u32 } from '../sys/byte-order.js';
 import type { Message } from './link-messages.js';
 
 /** linux/rtnetlink.h */
@@ -27,12 +28,6 @@ export interface Neighbour {
   readonly address: Buffer;
 }
 
-/** In the machine's own byte order. */
-const number32 = (bytes: Buffer, offset: number): number =>
-  new Int32Array(Uint8Array.from(bytes.subarray(offset, offset + 4)).buffer)[0] ?? 0;
-const number16 = (bytes: Buffer, offset: number): number =>
-  new Uint16Array(Uint8Array.from(bytes.subarray(offset, offset + 2)).buffer)[0] ?? 0;
-
 /** GETNEIGH of all of them. */
 export const everyNeighbourMessage = (): Message => [Buffer.alloc(HEADER_LENGTH)];
 
@@ -40,7 +35,7 @@ export const everyNeighbourMessage = (): Message => [Buffer.alloc(HEADER_LENGTH)
 export function neighbourMessage({ family, link, address }: Neighbour): Message {
   const header = Buffer.alloc(HEADER_LENGTH);
   header[0] = family;
-  header.set(new Uint8Array(Int32Array.of(link).buffer), INDEX_OFFSET);
+  u32(link).copy(header, INDEX_OFFSET);
   return [header, [NDA_DST, address]];
 }
 
@@ -49,10 +44,10 @@ export function parseNeighbour(
   data: Buffer,
   attributesOf: (bytes: Buffer) => ReadonlyMap<number, Buffer>,
 ): Neighbour {
-  const state = number16(data, STATE_OFFSET);
+  const state = readU16(data, STATE_OFFSET);
   return {
     family: data[0] ?? 0,
-    link: number32(data, INDEX_OFFSET),
+    link: readU32(data, INDEX_OFFSET),
     unanswered: (state & (NUD_INCOMPLETE | NUD_FAILED)) !== 0,
     address: attributesOf(data.subarray(HEADER_LENGTH)).get(NDA_DST) ?? Buffer.alloc(0),
   };
