@@ -86,6 +86,7 @@ describe('boxctl (without booting)', () => {
   ];
   for (const [args, message] of root)
     it(`says to who may change boxes what is wrong with ${JSON.stringify(args)}`, function () {
+      // Others are refused before anything is looked at.
       if (process.geteuid?.() !== 0) this.skip();
       expect(run(args)).to.deep.equal({ status: 2, stdout: '', stderr: `boxctl: ${message}\n` });
       expect(readdirSync(top)).to.deep.equal([]);

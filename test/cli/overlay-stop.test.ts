@@ -21,6 +21,7 @@ describe('overlay-stop (with nothing to stop)', () => {
   });
 
   beforeEach(function () {
+    // Others are refused before anything is looked at.
     if (process.geteuid?.() !== 0) this.skip();
   });
 

@@ -47,6 +47,7 @@ describe('the Debian package', () => {
 
   before(function () {
     this.timeout(120_000);
+    // A system that is none of Debian's has nothing to build the package with.
     if (!isThere('dpkg-deb', environment.PATH)) this.skip();
     make(dir());
     file = join(dir(), readdirSync(dir()).find((name) => name.endsWith('.deb')) ?? '');

@@ -119,6 +119,7 @@ describe('stacko (without mounting)', () => {
   ];
   for (const [args, status, message] of refusals)
     it(`ends with ${status} for ${args.join(' ').slice(0, 60)}, and makes nothing`, function () {
+      // Others are refused before anything is looked at.
       if (process.geteuid?.() !== 0) this.skip();
       const before = listed();
       expect(run(args)).to.deep.equal({ status, stdout: '', stderr: `stacko: ${message}\n` });
