@@ -38,6 +38,7 @@ export const needs = [
   { find: 'ping', package: 'iputils-ping', purposes: ['test'] },
   { find: 'tmux', package: 'tmux', purposes: ['test'] },
   { find: 'less', package: 'less', purposes: ['test'] },
+  { find: 'logrotate', package: 'logrotate', purposes: ['test'] },
   { find: 'man', package: 'man-db', purposes: ['test'] },
   { find: 'shellcheck', package: 'shellcheck', purposes: ['test'] },
   { find: 'systemd-nspawn', package: 'systemd-container', purposes: ['test', 'bench'] },

@@ -1,8 +1,10 @@
 /** What a subhost prints comes to its log, all of it and in order; its end is the log's last line. */
+import { join } from 'node:path';
 import { expect } from 'chai';
 import { eventually } from '../helpers/namespaces.js';
 import { useSubhosts } from '../helpers/subhosts.js';
 
+const TOP = join(__dirname, '../..');
 const LINES = 20_000;
 
 describe('the log', () => {
@@ -34,6 +36,21 @@ describe('the log', () => {
     await subhosts.up('early');
     expect(await subhosts.sandbox.sh(`stat -c '%a %u:%g' ${log}`)).to.equal('640 0:0\n');
     await subhosts.stop('--kill', 'early');
+  });
+
+  it('goes on in a running subhost when logrotate has put what there was aside', async () => {
+    const services = { loud: '#!/bin/sh\n[ "$1" = start ] && echo started\n' };
+    await subhosts.up('rotated', { START: '/loud' }, { services });
+    // As /etc/logrotate.d has it: root's own.
+    const conf = join(TOP, 'conf.d/logrotate');
+    await subhosts.sandbox.sh(
+      `install -m 644 ${conf} /run/rotate; logrotate --state /run/rotated --force /run/rotate`,
+    );
+    const rotated = 'zcat /var/log/overlay-boot/rotated.log-*.gz';
+    expect(await subhosts.sandbox.sh(rotated)).to.equal('started\n');
+    expect(subhosts.log('rotated')).to.equal('');
+    await subhosts.inside('rotated', 'echo more >/dev/console');
+    await eventually('it is logged', () => subhosts.log('rotated') === 'more\n');
   });
 
   it('has what pid 1 prints in its last moment, and then how it ended', async () => {
