@@ -6,9 +6,12 @@ import { PROJECT } from './namespaces.js';
 
 /** It takes half a minute to make: it is kept, outside of the tree. Nobody writes to it. */
 export const DEBIAN_BASE = '/var/cache/overlay-boot-test/debian';
-/** With services that a small server has. */
-export const DEBIAN_SERVICES = '/var/cache/overlay-boot-test/debian-services';
-const SERVICES = 'rsyslog,orphan-sysvinit-scripts,cron,openssh-server,ifupdown,sudo,iputils-ping';
+/** With the services of a small server, those of examples/mta among them. */
+export const DEBIAN_SERVICES = '/var/cache/overlay-boot-test/debian-server';
+const SERVICES = [
+  'rsyslog,orphan-sysvinit-scripts,cron,openssh-server,ifupdown,sudo,iputils-ping',
+  'sasl2-bin,postfix,dovecot-imapd,openssl',
+].join();
 const MAKE_BASE_TIMEOUT_MS = 600_000;
 
 /** For a `describe`: makes it where it is missing. To be called before the sandbox is made, which has no network. */

@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Sandbox } from './namespaces.js';
+import { eventually, type Sandbox } from './namespaces.js';
 
 export interface HostSnapshot {
   /** `MOUNT_POINT TYPE SOURCE ROOT OPTIONS`, in the order of /proc/self/mountinfo. */
@@ -51,6 +51,23 @@ export async function snapshot(sandbox: Sandbox): Promise<HostSnapshot> {
         return `${kind} ${mode} ${file}`;
       })
       .sort(),
+  };
+}
+
+/**
+ * What subhosts could have left in the sandbox. Set aside is what is kept for the next one: the mount that holds
+ * /run/netns, as of ip-netns(8), and the control group above those of the subhosts.
+ */
+export async function leftOvers(sandbox: Sandbox): Promise<HostSnapshot> {
+  // The sandbox's own last process starts after it said that it is ready.
+  const all = await eventually('the sandbox is whole', async () => {
+    const taken = await snapshot(sandbox);
+    return taken.processes.includes('cat') && taken;
+  });
+  return {
+    ...all,
+    mounts: all.mounts.filter((mount) => !mount.startsWith('/run/netns ')),
+    cgroups: all.cgroups.filter((group) => group !== 'overlay-boot'),
   };
 }
 

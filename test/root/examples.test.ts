@@ -6,7 +6,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { DEBIAN_BASE, needDebianRoot } from '../helpers/debian-root.js';
-import { type HostSnapshot, snapshot } from '../helpers/host-snapshot.js';
+import { leftOvers } from '../helpers/host-snapshot.js';
 import { eventually, PROJECT, requireRoot, type Sandbox, useSandbox } from '../helpers/namespaces.js';
 
 const EXAMPLES = join(PROJECT, 'examples');
@@ -31,23 +31,6 @@ async function type(sandbox: Sandbox, lines: readonly string[]): Promise<string>
   // Who writes to the dummy service's pipe from inside may end with the subhost, before it can say that all went well.
   const typed = lines.map((line) => (line.includes('dummy_service') ? `${line} || [ $? = 137 ]` : line));
   return await sandbox.sh(['set -x', ...typed].join('\n'), { cwd: PROJECT, timeoutMs: 120_000 });
-}
-
-/**
- * What subhosts could have left in the sandbox. Set aside is what is kept for the next one: the mount that holds
- * /run/netns, as of ip-netns(8), and the control group above those of the subhosts.
- */
-async function leftOvers(sandbox: Sandbox): Promise<HostSnapshot> {
-  // The sandbox's own last process starts after it said that it is ready.
-  const all = await eventually('the sandbox is whole', async () => {
-    const taken = await snapshot(sandbox);
-    return taken.processes.includes('cat') && taken;
-  });
-  return {
-    ...all,
-    mounts: all.mounts.filter((mount) => !mount.startsWith('/run/netns ')),
-    cgroups: all.cgroups.filter((group) => group !== 'overlay-boot'),
-  };
 }
 
 describe('examples', () => {
