@@ -15,6 +15,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 export const PROJECT = resolve(__dirname, '..', '..');
 const SCRIPT = join(__dirname, 'sandbox.sh');
 const START_TIMEOUT_MS = 20_000;
+/** What tests have put on the disk is removed, and the disk may be busy. */
+const CLOSE_TIMEOUT_MS = 60_000;
 const RUN_TIMEOUT_MS = 60_000;
 
 /** What a program in a sandbox gets of an environment: the project's commands first on PATH. */
@@ -257,7 +259,7 @@ export function useSandbox(): () => Sandbox {
     sandbox = await Sandbox.start();
   });
   after(async function () {
-    this.timeout(START_TIMEOUT_MS);
+    this.timeout(CLOSE_TIMEOUT_MS);
     await sandbox?.close();
   });
   return () => {

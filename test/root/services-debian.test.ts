@@ -1,6 +1,6 @@
 /** A Debian with the services of a small server, started under the defaults: what they need of root works. */
 import { expect } from 'chai';
-import { DEBIAN_SERVICES, needDebianRoot } from '../helpers/debian-root.js';
+import { DEBIAN_SERVICES, debianRoot, needDebianRoot } from '../helpers/debian-root.js';
 import { eventually, requireRoot, useSandbox } from '../helpers/namespaces.js';
 import { Subhosts } from '../helpers/subhosts.js';
 
@@ -23,8 +23,7 @@ describe('a Debian with rsyslog, cron, networking and ssh, confined', () => {
 
   before(async function () {
     this.timeout(60_000);
-    const base = `${sandbox().diskdir}/debian`;
-    await sandbox().sh(`cp -a ${DEBIAN_SERVICES} ${base}`);
+    const base = await debianRoot(sandbox());
     const conf = await subhosts.make(
       'deb',
       { LOWER: base, CABLES: '=', START: 'rsyslog cron networking ssh' },

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { DEBIAN_SERVICES, needDebianRoot } from '../helpers/debian-root.js';
+import { DEBIAN_SERVICES, debianRoot, needDebianRoot } from '../helpers/debian-root.js';
 import { type HostSnapshot, leftOvers } from '../helpers/host-snapshot.js';
 import { eventually, PROJECT, requireRoot, useSandbox } from '../helpers/namespaces.js';
 import { Subhosts } from '../helpers/subhosts.js';
@@ -65,10 +65,8 @@ describe('two of examples/mta, with its services from Debian', () => {
 
   before(async function () {
     this.timeout(180_000);
-    const base = `${sandbox().diskdir}/debian`;
-    await sandbox().sh(
-      `cp -a ${DEBIAN_SERVICES} ${base}; ip link add br0 address 02:00:0a:4d:03:fe type bridge; ip link set br0 up`,
-    );
+    const base = await debianRoot(sandbox());
+    await sandbox().sh(`ip link add br0 address 02:00:0a:4d:03:fe type bridge; ip link set br0 up`);
     const values = { ...EXAMPLE, LOWER: base, CABLES: ' br0=' };
     const confs: string[] = [];
     for (const name of NAMES) confs.push(await subhosts.make(name, values, { root: etcOf(name) }));
