@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { loadSettings, SETTINGS_DIRECTORY, type Settings } from '../config/settings.js';
 import { EXIT, Failure } from '../errors.js';
+import { imageNameOf } from '../launch/archive-kinds.js';
 import { type Box, checkBoxName, requireBox } from '../launch/box.js';
 import { boxConf } from '../launch/box-conf.js';
 import { disableBox, enableBox } from '../launch/box-enable.js';
@@ -18,7 +19,7 @@ import {
 } from '../launch/box-switch.js';
 import { enterableSubhost } from '../launch/enter.js';
 import { Launcher } from '../launch/launcher.js';
-import { imageNameOf, importImage } from '../launch/store-archives.js';
+import { importImage } from '../launch/store-archives.js';
 import { closeInherited } from '../sys/inherited.js';
 import type { Command } from './command.js';
 import { secondsOption } from './common-arguments.js';

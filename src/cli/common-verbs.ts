@@ -89,6 +89,9 @@ export function tell({ terminal }: Call, line: string): undefined {
   terminal.print(printable(line));
 }
 
+/** Of what tar could not keep so many lines are shown. */
+const WARNINGS_SHOWN = 5;
+
 /** Shows how far it is, and ends it well when the caller does not want to wait. */
 export async function shown<T>(
   { terminal }: Call,
@@ -98,8 +101,19 @@ export async function shown<T>(
   const abort = (): void => controller.abort();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, abort);
   const progress = new ProgressLine(terminal);
+  let warnings = 0;
+  const onWarning = (what: string): void => {
+    warnings++;
+    if (warnings <= WARNINGS_SHOWN) terminal.warn(`warning: ${printable(what)}`);
+  };
   try {
-    return await work({ signal: controller.signal, onProgress: (now) => progress.show(now) });
+    const result = await work({
+      signal: controller.signal,
+      onProgress: (now) => progress.show(now),
+      onWarning,
+    });
+    if (warnings > WARNINGS_SHOWN) terminal.warn(`${warnings - WARNINGS_SHOWN} more warnings`);
+    return result;
   } finally {
     progress.clear();
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, abort);

@@ -1,7 +1,9 @@
 /** stacko: images, and points that are instances of them. */
 import { resolve } from 'node:path';
 import { EXIT } from '../errors.js';
-import { exportImage, imageNameOf, importImage } from '../launch/store-archives.js';
+import { imageNameOf } from '../launch/archive-kinds.js';
+import { importImage } from '../launch/store-archives.js';
+import { exportImage } from '../launch/store-export.js';
 import {
   closeImage,
   deleteImage,

@@ -23,6 +23,7 @@ export const needs = [
   { find: 'modprobe', package: 'kmod', purposes: ['run', 'test'] },
   { find: 'ps', package: 'procps', purposes: ['run', 'test'] },
   { find: 'xz', package: 'xz-utils', purposes: ['run', 'test'] },
+  { find: 'bzip2', package: 'bzip2', purposes: ['run', 'test'] },
   { find: 'zstd', package: 'zstd', purposes: ['run', 'test'] },
   { find: 'script', package: 'bsdutils', purposes: ['test'] },
   { find: 'sfdisk', package: 'fdisk', purposes: ['test'] },

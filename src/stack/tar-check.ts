@@ -36,6 +36,8 @@ const nothing = (): Extended => ({ names: [], links: [], size: undefined, types:
 export interface TarLimits {
   /** Free space where it is unpacked; bytes. */
   readonly freeBytes: number;
+  /** What an archive can be, told of one that is none. */
+  readonly known?: string;
 }
 
 /** Members that have no data, whatever their header says: tar takes what follows for the next header. */
@@ -55,9 +57,11 @@ export class TarCheck {
   #members = 0;
   /** Symbolic links that have come by: nothing is unpacked through one. */
   readonly #symlinks = new Set<string>();
+  readonly #known: string | undefined;
 
-  constructor({ freeBytes }: TarLimits) {
+  constructor({ freeBytes, known }: TarLimits) {
     this.#freeBytes = freeBytes;
+    this.#known = known;
   }
 
   /** Members so far. */
@@ -95,9 +99,8 @@ export class TarCheck {
   finish(): void {
     if (this.#want.kind === 'end') return;
     const nothingYet = this.#members === 0 && this.#kept.length < BLOCK && this.#extended.types.size === 0;
-    throw new UserError({
-      what: nothingYet ? 'not a tar archive' : `the archive is cut off after ${this.#members} members`,
-    });
+    if (nothingYet) throw notTar(this.#known);
+    throw new UserError({ what: `the archive is cut off after ${this.#members} members` });
   }
 
   #take(whole: Buffer): void {
@@ -124,7 +127,10 @@ export class TarCheck {
       this.#want = { kind: 'end' };
       return;
     }
-    checkSum(block, this.#members);
+    if (!isSumRight(block))
+      throw this.#members === 0
+        ? notTar(this.#known)
+        : new UserError({ what: `the archive is damaged after ${this.#members} members` });
     const header = parseHeader(block);
     const { type, size } = header;
     if ('xgLK'.includes(type)) {
@@ -170,6 +176,8 @@ export class TarCheck {
     const paths = (names.length > 0 ? names : [name]).map((one) => this.#path(one, shown));
     if (type === '1')
       for (const target of links.length > 0 ? links : [link]) this.#path(target, shown, 'a hard link to ');
+    if (type !== '5' && paths.includes(''))
+      throw refusal(shown, 'it would take the place of the directory that it is unpacked in');
     // A file with such a name is a directory to tar, as it was to BSD's.
     const isDirectory = type === '5' || [name, ...names].some((one) => one.endsWith('/'));
     if ((WITHOUT_DATA.includes(type) || isDirectory) && size !== 0)
@@ -188,6 +196,7 @@ export class TarCheck {
   /** The path without `.` and empty components. @throws UserError where it leads out, or through a link */
   #path(path: string, member: string, as = ''): string {
     const what = `${as}${quoted(path)}`;
+    if (path.includes('\0')) throw refusal(member, `${what} has a NUL`); // tar takes what is before it
     if (path.startsWith('/')) throw refusal(member, `${what} is an absolute path`);
     const components = path.split('/').filter((component) => component !== '' && component !== '.');
     if (components.includes('..')) throw refusal(member, `${what} leads out of the directory`);
@@ -205,6 +214,9 @@ const refusal = (member: string, why: string): UserError =>
   new UserError({
     what: `${member === '' ? 'the archive' : `member ${quoted(member)}`} is refused: ${why}`,
   });
+
+const notTar = (known: string | undefined): UserError =>
+  new UserError({ what: 'not a tar archive', todo: known });
 
 const cutOff = (): UserError => new UserError({ what: 'the archive is cut off' });
 
@@ -241,7 +253,7 @@ function numberIn(field: Buffer): number {
 }
 
 /** The sum of the header's bytes, its own field taken as blanks; old programs added them as signed numbers. */
-function checkSum(block: Buffer, members: number): void {
+function isSumRight(block: Buffer): boolean {
   let sum = 0;
   let signed = 0;
   for (let i = 0; i < BLOCK; i++) {
@@ -251,10 +263,7 @@ function checkSum(block: Buffer, members: number): void {
   }
   const digits = /^[ \0]*([0-7]+)[ \0]/.exec(block.toString('latin1', 148, 156))?.[1];
   const stored = digits === undefined ? -1 : Number.parseInt(digits, 8);
-  if (stored === sum || stored === signed) return;
-  throw new UserError({
-    what: members === 0 ? 'not a tar archive' : `the archive is damaged after ${members} members`,
-  });
+  return stored === sum || stored === signed;
 }
 
 /** `LENGTH KEY=VALUE\n`, again and again; LENGTH is that of the whole record in bytes. */

@@ -36,7 +36,7 @@ const MIRROR = 'http://deb.debian.org/debian';
 /** What a machine has besides Debian's essential packages: what the package depends on and recommends, and tools. */
 const PACKAGES = [
   ...['linux-image-amd64', 'udev', 'kmod', 'busybox-static'],
-  ...['nodejs', 'iproute2', 'ifupdown', 'fdisk', 'xz-utils', 'zstd', 'bash-completion'],
+  ...['nodejs', 'iproute2', 'ifupdown', 'fdisk', 'bzip2', 'xz-utils', 'zstd', 'bash-completion'],
   ...['iputils-ping', 'procps', 'openssh-server', 'rsyslog'],
 ];
 const INIT_PACKAGES: Readonly<Record<Init, readonly string[]>> = {

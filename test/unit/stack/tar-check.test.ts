@@ -182,6 +182,16 @@ describe('an archive that is refused', () => {
       [member({ name: 'l', type: '2', link: '/' }), member({ name: 'h', type: '1', link: 'l/etc/shadow' })],
       'a hard link to "l/etc/shadow" leads through',
     ],
+    [
+      'a name with a NUL, of which tar takes a part',
+      [pax({ path: 'l\0x' }), member({ type: '2', link: '/' })],
+      '"l\\x00x" has a NUL',
+    ],
+    ...['', '.', './/'].map((name): [string, readonly Buffer[], string] => [
+      `a link in place of the directory: ${JSON.stringify(name)}`,
+      [member({ name, type: '2', link: '/etc' })],
+      'is refused: it would take the place of the directory that it is unpacked in',
+    ]),
     ['a global path', [pax({ path: '../x' }, 'g')], 'the archive is refused: a global header with path'],
     [
       'a member behind a link’s data',
@@ -235,6 +245,11 @@ describe('an archive that is refused', () => {
       for (const chunk of [1, 512, Number.POSITIVE_INFINITY])
         expect(() => check(parts, { chunk }), `in parts of ${chunk}`).to.throw(message);
     });
+
+  it('what is none, with what one can be', () => {
+    const checker = new TarCheck({ freeBytes: 0, known: 'write one' });
+    expect(() => checker.push(Buffer.alloc(512, 'x'))).to.throw('not a tar archive: write one');
+  });
 
   it('files that are together larger than the disk', () => {
     const parts = [member({ name: 'a', content: 'x'.repeat(600) }), member({ name: 'b', size: 600 })];
