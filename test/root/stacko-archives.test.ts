@@ -287,7 +287,9 @@ describe('stacko with archives', () => {
         await sh(
           `head -c 3000000 /dev/urandom >t/x; tar -C t -cf - . | ${compressor} >good; head -c 2000000 good >cut`,
         );
-        await sh('cp good damaged; printf damaged | dd of=damaged bs=1 seek=1500000 conv=notrunc status=none');
+        await sh(
+          'cp good damaged; printf damaged | dd of=damaged bs=1 seek=1500000 conv=notrunc status=none',
+        );
         for (const file of ['cut', 'damaged']) {
           const { code, stderr } = await stacko('import-image', file);
           expect(code, file).to.equal(2);
