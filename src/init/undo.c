@@ -186,7 +186,7 @@ static void remove_cgroup(const char *path, struct text *left)
 
 static void remove_state(const char *dir, struct text *left)
 {
-	static const char *const files[] = {"state.json.tmp", "pid.tmp", "pid", "state.json"};
+	static const char *const files[] = {"state.json.tmp", "pid.tmp", "pid", "stopper", "state.json"};
 	int fd = open(dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return;

@@ -1,5 +1,5 @@
 /** Boots one subhost: from its conf file to the acknowledged ready, or to nothing at all. */
-import { mkdirSync, realpathSync } from 'node:fs';
+import { closeSync, mkdirSync, realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { capabilityWarnings, hasUserNamespace } from '../config/capabilities.js';
 import { checkPaths } from '../config/check.js';
@@ -21,6 +21,7 @@ import type { Stack } from '../stack/stack.js';
 import { recordOf } from '../state/config-record.js';
 import { isRunning } from '../state/liveness.js';
 import { readState, stateDirectory, writePidFile, writeState } from '../state/state-file.js';
+import { openStopMark, readStopMark, removeStopMark } from '../state/stop-mark.js';
 import type { SubhostState } from '../state/subhost-state.js';
 import type { Booted, BootHost, BootRequest } from './boot-types.js';
 import { checkNetnsName, checkWiring, makeCables } from './cables.js';
@@ -73,6 +74,8 @@ class Boot {
   #state: SubhostState;
   #logOpen = false;
   #startRequested = false;
+  /** Open from the first record until it is ready or gone. */
+  #stopMark: number | undefined;
 
   constructor(host: BootHost, request: BootRequest, session: KeeperSession, prepared: Prepared) {
     const { conf, name, base } = prepared.identity;
@@ -108,6 +111,7 @@ class Boot {
     try {
       this.#request.signal.throwIfAborted();
       await this.#clearDeadInstance(early);
+      this.#stopMark = openStopMark(this.#host.settings.runDir, this.#state.name);
       this.#requestNamespaces(early);
       // Asked for in one go where it can be: a round trip less.
       if (commands.size === 0) this.#requestLog(early.log);
@@ -120,10 +124,11 @@ class Boot {
       this.#logOpen = true;
       await this.#makeCables(plan);
       for (const [i, stage] of plan.stages.entries()) await this.#carryOut(stage, plan, plan.stages[i + 1]);
+      await this.#refuseStopped();
       return this.#acknowledge();
     } catch (error) {
       // An interrupted hook fails too, but that is not the reason.
-      throw await takeBack(this.#session.interrupted ?? error, {
+      throw await takeBack(this.#session.interrupted ?? this.#stopped() ?? error, {
         session: this.#session,
         initProgram: this.#host.initProgram,
         stateDir: this.#stateDir,
@@ -131,6 +136,7 @@ class Boot {
         logOpen: this.#logOpen,
       });
     } finally {
+      if (this.#stopMark !== undefined) closeSync(this.#stopMark);
       clearTimeout(timer);
       this.#request.signal.removeEventListener('abort', onAbort);
     }
@@ -316,11 +322,25 @@ class Boot {
     if (known && !this.#degraded.includes(service)) this.#degraded.push(service);
   }
 
+  /** Services that were ended while they started have let the start script come to its end, too. */
+  async #refuseStopped(): Promise<void> {
+    const stopped = this.#stopped();
+    if (!stopped) return;
+    await this.#session.endWithin(this.#host.settings.graceMs);
+    throw stopped;
+  }
+
+  #stopped(): Failure | undefined {
+    const by = this.#stopMark === undefined ? '' : readStopMark(this.#stopMark);
+    return by === '' ? undefined : new Failure({ what: `stopped by ${by} before it was ready` });
+  }
+
   #acknowledge(): Booted {
     const { name, keeper } = this.#state;
     const degraded = [...this.#degraded];
     this.#record({ phase: degraded.length > 0 ? 'degraded' : 'running', step: 'ready', degraded });
     writePidFile(this.#host.settings.runDir, name, keeper?.pid ?? 0);
+    removeStopMark(this.#host.settings.runDir, name);
     this.#session.request('ACK', ...(this.#request.stay ? ['stay'] : ['']));
     return { name, outcome: 'booted', degraded, ...(this.#request.stay && { ended: this.#session.ended() }) };
   }

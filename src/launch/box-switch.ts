@@ -11,7 +11,16 @@ import {
   requirePoint,
   requireSealed,
 } from '../stack/store.js';
-import { alone, type Box, checkBoxName, imageOfInstance, instanceInUse, requireBox } from './box.js';
+import {
+  alone,
+  aloneWithNew,
+  type Box,
+  checkBoxName,
+  imageOfInstance,
+  instanceInUse,
+  Overtaken,
+  requireBox,
+} from './box.js';
 import { makeBoxConf, removeBoxConf } from './box-conf.js';
 import { oneLine, type Started, startStopped } from './box-engine.js';
 import {
@@ -19,7 +28,6 @@ import {
   deleteInstance,
   deletePoint,
   newInstance,
-  newPoint,
   resetInstance,
   setGeneration,
   setInstance,
@@ -43,8 +51,20 @@ export interface BoxSwitched {
 export async function cutoverBox(box: Box, image: string): Promise<BoxSwitched> {
   const { name, places } = box;
   checkBoxName(name);
-  const instance = checkInstanceName(image, name);
-  if (!readPoint(places.wafers, name)) return await makeBox(box, image);
+  checkInstanceName(image, name);
+  for (;;)
+    try {
+      const isThere = readPoint(places.wafers, name) !== undefined;
+      return confirmed(box, await (isThere ? switchBox(box, image) : makeBox(box, image)));
+    } catch (error) {
+      // Of several that make it at once one does. Where it does not start it is gone again, and another one makes it.
+      if (!(error instanceof Overtaken)) throw error;
+    }
+}
+
+async function switchBox(box: Box, image: string): Promise<BoxSwitched> {
+  const { name, places } = box;
+  const instance = instanceName(image, name);
   return await alone(box, async () => {
     const { current } = requirePoint(places.wafers, name);
     const used = box.engine.runs() ? runningInstance(box, current.instance) : undefined;
@@ -73,13 +93,7 @@ async function makeBox(box: Box, image: string): Promise<BoxSwitched> {
   const { name, places, settings, engine } = box;
   requireSealed(places.wafers, image); // before there is so much as a store
   engine.runs(); // something else of that name is an error
-  try {
-    await newPoint(places, name, image);
-  } catch (error) {
-    if (!readPoint(places.wafers, name)) throw error;
-    return await cutoverBox(box, image); // somebody else was quicker
-  }
-  return await alone(box, async () => {
+  return await aloneWithNew(box, image, async () => {
     let confMade = false;
     try {
       const instance = instanceName(image, name);
@@ -91,6 +105,19 @@ async function makeBox(box: Box, image: string): Promise<BoxSwitched> {
       if (confMade) removeBoxConf(settings, name);
       throw error;
     }
+  });
+}
+
+/**
+ * What is told is what is so: stacko does not wait for boxctl.
+ * @throws Failure where another image was started than the one that was asked for
+ */
+function confirmed({ name, places }: Box, switched: BoxSwitched): BoxSwitched {
+  const used = switched.started && instanceInUse(places, name);
+  if (used === undefined || used === instanceName(switched.image, name)) return switched;
+  throw new Failure({
+    what: `${name} runs, but on ${imageOfInstance(used)}: somebody else has cut it over meanwhile`,
+    todo: `boxctl cutover-instance ${name} ${switched.image} once more`,
   });
 }
 
@@ -117,7 +144,7 @@ export async function fallbackBox(box: Box): Promise<BoxSwitched> {
     const used = runningInstance(box, point.current.instance);
     const { instance } = target;
     const started = await restartAs(box, { instance, used, become, takeBack: async () => {} });
-    return { image, changed: true, started };
+    return confirmed(box, { image, changed: true, started });
   });
 }
 

@@ -6,10 +6,11 @@ import { isSubhostName } from '../config/values.js';
 import { Failure, quoted, UserError } from '../errors.js';
 import { findInLayers } from '../stack/find-in-layers.js';
 import { requireWafer, traceAncestry } from '../stack/from-wafers.js';
-import { checkStoreName, instancesOf, parseInstanceName, requirePoint } from '../stack/store.js';
+import { checkStoreName, instancesOf, parseInstanceName, readPoint, requirePoint } from '../stack/store.js';
 import { flockedOf } from '../state/liveness.js';
 import type { BoxEngine } from './box-engine.js';
-import { lockAlone, type StorePlaces } from './store-lock.js';
+import { lockAlone, lockNew, type StorePlaces } from './store-lock.js';
+import { newPoint } from './store-points.js';
 import type { WaferPlaces } from './wafers.js';
 
 /** A box as commands that change it have it. */
@@ -71,10 +72,15 @@ export function checkBootable(wafers: string, name: string): void {
   });
 }
 
+/** Of two commands at once on a box the other one has made it, or deleted it. */
+export class Overtaken extends Failure {
+  override readonly name = 'Overtaken';
+}
+
 /**
  * Does something with a box that is alone with it: of two commands at once one waits. The lock is the point's
  * directory, and goes with the process.
- * @throws Failure naming who has had it all the time that was waited
+ * @throws Failure naming who has had it all the time that was waited, Overtaken where it was deleted meanwhile
  */
 export async function alone<T>(
   { name, places }: Pick<Box, 'name' | 'places'>,
@@ -93,9 +99,34 @@ export async function alone<T>(
     });
     const now = statSync(directory, { throwIfNoEntry: false });
     if (now?.ino !== fstatSync(lock).ino)
-      throw new Failure({ what: `box ${quoted(name)} was deleted just now` });
+      throw new Overtaken({ what: `box ${quoted(name)} was deleted just now` });
     return await act();
   } finally {
     closeSync(lock);
+  }
+}
+
+/**
+ * Makes the point of a box and does something with it, alone from the beginning: its lock is held before it can be seen.
+ * @throws Overtaken where there is one by now
+ */
+export async function aloneWithNew<T>(
+  { name, places }: Pick<Box, 'name' | 'places'>,
+  image: string,
+  act: () => Promise<T>,
+): Promise<T> {
+  const locks: number[] = [];
+  try {
+    await newPoint(places, name, image, (directory) => {
+      const lock = openSync(directory, 'r');
+      locks.push(lock);
+      lockNew(lock);
+    }).catch((cause: unknown) => {
+      if (!readPoint(places.wafers, name)) throw cause;
+      throw new Overtaken({ what: `box ${quoted(name)} was made by somebody else just now`, cause });
+    });
+    return await act();
+  } finally {
+    for (const lock of locks) closeSync(lock);
   }
 }

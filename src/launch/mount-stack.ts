@@ -1,5 +1,5 @@
 /** Mounting a stack for the host: wafers, overlay-mstack, points. The init program does it in one go. */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { realpathSync } from 'node:fs';
 import { errnoOf, Failure } from '../errors.js';
 import { type ChildOp, childOpStrings } from '../plan/child-ops.js';
@@ -121,4 +121,16 @@ export async function runInit(
   if (code === null || !okCodes.includes(code))
     throw new Failure({ what: complaint.trim() || `the init program ended with ${code}` });
   return code;
+}
+
+/**
+ * As runInit(), for what the init program does at once.
+ * @param hold  becomes its descriptor 3
+ */
+export function runInitAtOnce(args: readonly string[], hold: number): void {
+  const stdio = ['ignore', 'ignore', 'pipe', hold] as const;
+  const { error, status, stderr } = spawnSync(initProgram(), args, { stdio: [...stdio], env: {} });
+  if (error) throw new Failure({ what: `cannot run ${initProgram()}`, cause: error });
+  if (status !== 0)
+    throw new Failure({ what: String(stderr).trim() || `the init program ended with ${status}` });
 }

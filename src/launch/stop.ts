@@ -5,11 +5,13 @@ import { stopCommand } from '../plan/start-script.js';
 import { leftoverOps, undoOps } from '../plan/undo-ops.js';
 import { currentBootId, hasPid1, isLocked, lockHolder } from '../state/liveness.js';
 import { readState, stateDirectory, writeState } from '../state/state-file.js';
+import { markStopped } from '../state/stop-mark.js';
 import type { ProcessId, SubhostState } from '../state/subhost-state.js';
 import { allPids, childrenOf, namespaceInode } from '../sys/proc.js';
 import { isStopped, ownProcess, readProcessStat } from '../sys/process-stat.js';
 import { commandOf } from './holders.js';
 import type { Launcher } from './launcher.js';
+import { commandLineOf } from './lock-holder.js';
 import { monotonicMs, sleep } from './sleep.js';
 
 /** What ending it came to: `killed` means that the grace period was not enough. */
@@ -59,8 +61,9 @@ export async function stop(request: StopRequest): Promise<Stopped | 'not running
   }
   const wasReady = state.phase !== 'starting';
   const stopping: SubhostState = { ...state, phase: 'stopping', step: 'services', stopper: ownProcess() };
-  // A boot under way writes the record itself; it finds its pid 1 ended and takes back what it made.
+  // A boot under way writes the record itself; it is told, and takes back what it made.
   if (wasReady) recordStopping(stopping, request);
+  else markStopped(runDir, name, `${commandLineOf(process.pid)} (pid ${process.pid})`);
   if (wasReady && !request.kill) await stopServices(stopping, request);
   const outcome = await endSubhost(request, stopping, stateDir, request.kill ? 0 : request.graceMs);
   warnOfHolders(stopping, request.warn);

@@ -3,13 +3,12 @@
  * It is the lock of the directory WAFERS itself, and of the open file: the kernel lets go of it when this process and
  * whatever it had mount for it have ended.
  */
-import { closeSync, fstatSync, openSync, readFileSync, statfsSync } from 'node:fs';
-import { basename } from 'node:path';
+import { closeSync, openSync, statfsSync } from 'node:fs';
 import { errnoOf, Failure } from '../errors.js';
-import { makeDirectory, namesIn } from '../sys/files.js';
-import { allPids } from '../sys/proc.js';
+import { makeDirectory } from '../sys/files.js';
+import { holderOf } from './lock-holder.js';
 import { clearDiscarded, clearUnfinished } from './make-wafer.js';
-import { GIVEN_UP, runInit } from './mount-stack.js';
+import { GIVEN_UP, runInit, runInitAtOnce } from './mount-stack.js';
 import { finishChange } from './store-change.js';
 import type { WaferPlaces } from './wafers.js';
 
@@ -129,58 +128,24 @@ interface Waiting {
   readonly busy: (holder: string) => Error;
 }
 
+/** So often it is tried again where nobody is found who has it: it was let go of between the two looks. */
+const LOOKS = 10;
+const UNSEEN = 'a process that cannot be seen from here';
+
 /**
  * Takes the lock of a file or directory, for as long as its descriptor is open.
  * @throws what `busy` returns when it was waited for in vain
  */
 export async function lockAlone(hold: number, { onWait, busy }: Waiting): Promise<void> {
   const options = { hold, okCodes: [0, HELD, GIVEN_UP] };
-  if ((await runInit(['lock', 'exclusive'], options)) !== HELD) return;
-  onWait?.(holderOf(hold));
-  const timeoutMs = WAIT_MS;
-  if ((await runInit(['lock', 'exclusive', 'wait'], { ...options, timeoutMs })) === 0) return;
-  throw busy(holderOf(hold));
-}
-
-/** The process whose open file has the lock: it is told in its fdinfo, proc_pid_fdinfo(5). */
-function holderOf(fd: number): string {
-  const { ino } = fstatSync(fd);
-  const holds = (pid: number): boolean =>
-    namesIn(`/proc/${pid}/fdinfo`).some((name) =>
-      new RegExp(`^lock:.* FLOCK .*:${ino} `, 'm').test(read(`/proc/${pid}/fdinfo/${name}`)),
-    );
-  const pids = allPids().filter(quietly(holds));
-  return pids.length === 0 ? 'somebody else' : pids.map((pid) => `${commandOf(pid)} (pid ${pid})`).join(', ');
-}
-
-/** `stacko new-image a` rather than `/usr/bin/node /usr/bin/stacko new-image a`. */
-function commandOf(pid: number): string {
-  const words = read(`/proc/${pid}/cmdline`).split('\0').filter(Boolean);
-  const isNode = basename(words[0] ?? '').startsWith('node');
-  // Node has options of its own before the script.
-  const script = isNode ? words.findIndex((word, i) => i > 0 && !word.startsWith('-')) : 0;
-  const [program = 'a process', ...args] = words.slice(Math.max(0, script));
-  return [basename(program, '.js'), ...args]
-    .join(' ')
-    .replace(/\p{Cc}/gu, '?')
-    .slice(0, 80);
-}
-
-/** A process that ends while it is looked at, or belongs to somebody else, holds nothing that we can name. */
-const quietly =
-  (look: (pid: number) => boolean) =>
-  (pid: number): boolean => {
-    try {
-      return look(pid);
-    } catch {
-      return false;
-    }
-  };
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
+  for (let looks = 1; (await runInit(['lock', 'exclusive'], options)) === HELD; looks++) {
+    const holder = holderOf(hold);
+    if (holder === undefined && looks < LOOKS) continue;
+    onWait?.(holder ?? UNSEEN);
+    if ((await runInit(['lock', 'exclusive', 'wait'], { ...options, timeoutMs: WAIT_MS })) === 0) return;
+    throw busy(holderOf(hold) ?? UNSEEN);
   }
 }
+
+/** Takes the lock of what is new: nobody else can have it. */
+export const lockNew = (hold: number): void => runInitAtOnce(['lock', 'exclusive'], hold);

@@ -38,9 +38,15 @@ export interface Switched {
 
 /**
  * Makes a point with a new instance of an image as its first generation.
+ * @param whenMade  called with its directory, before that is in its place and anybody can come by it
  * @returns the instance
  */
-export async function newPoint(places: StorePlaces, point: string, image: string): Promise<string> {
+export async function newPoint(
+  places: StorePlaces,
+  point: string,
+  image: string,
+  whenMade: (directory: string) => void = () => {},
+): Promise<string> {
   const instance = checkInstanceName(image, point);
   return await withStore(places, async ({ wafers }) => {
     checkFree(wafers, point);
@@ -53,7 +59,11 @@ export async function newPoint(places: StorePlaces, point: string, image: string
     requireSealed(wafers, image);
     await noted(wafers, { change: 'new-point', point, made: instance }, () => {
       makeInstance(wafers, instance, image);
-      buildBeside(pointDirectory(wafers, point), (beside) => makePoint(beside, instance), wafers);
+      const make = (beside: string): void => {
+        makePoint(beside, instance);
+        whenMade(beside);
+      };
+      buildBeside(pointDirectory(wafers, point), make, wafers);
     });
     return instance;
   });

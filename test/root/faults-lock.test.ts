@@ -182,8 +182,7 @@ describe('the lock and the record of a subhost', () => {
       const { code, stderr } = await boot.completed();
       expect(code, `${ms} ms`).to.equal(1);
       expect(stderr, `${ms} ms: ${stderr}`).to.match(
-        // The hook is sent SIGTERM as everything in there, pid 1 SIGKILL in the end.
-        /^overlay-boot: early: (pid 1 was ended by signal 9 before it was ready|PREMOUNT: [^\n]*: ended by SIGTERM)( \(log: [^ ]+\))?\n$/,
+        /^overlay-boot: early: stopped by overlay-stop early \(pid \d+\) before it was ready( \(log: [^ ]+\))?\n$/,
       );
       expect(subhosts.file('/run/overlay-boot/early'), `${ms} ms`).to.equal(undefined);
     }

@@ -170,10 +170,33 @@ describe('overlay-stop', () => {
     await eventually('it starts', () => subhosts.record('a')?.step === 'start');
     expect((await words('--kill', 'a')).code).to.equal(0);
     const { code, stderr } = await booting.completed(10_000);
-    expect([code, stderr]).to.deep.equal([
-      1,
-      'overlay-boot: a: pid 1 was ended by signal 9 before it was ready (log: /var/log/overlay-boot/a.log)\n',
-    ]);
+    expect(code).to.equal(1);
+    expect(stderr).to.match(
+      /^overlay-boot: a: stopped by overlay-stop --kill a \(pid \d+\) before it was ready \(log: \/var\/log\/overlay-boot\/a\.log\)\n$/,
+    );
+  });
+
+  it('has a boot under way fail whose services end when they are told to, and so are started', async () => {
+    const services = {
+      first: "#!/bin/sh\ntrap 'echo ended >/ended; exit 0' TERM\nsleep 1000 & wait\n",
+      last: '#!/bin/sh\necho last >>/ended\n',
+    };
+    const conf = await subhosts.make('a', { START: '/first /last' }, { services });
+    subhosts.write('/etc/overlay-boot/conf.d/grace.conf', '[timeouts]\ngrace = 0.4\n');
+    try {
+      const booting = subhosts.sandbox.spawn(['overlay-boot', conf]);
+      await eventually(
+        'the first sleeps',
+        async () => (await subhosts.sandbox.run(['pgrep', '-x', 'sleep'])).code === 0,
+      );
+      expect((await words('a')).code).to.equal(0);
+      const { code, stdout, stderr } = await booting.completed(20_000);
+      expect([code, stdout]).to.deep.equal([1, '']);
+      expect(stderr).to.match(/^overlay-boot: a: stopped by overlay-stop a \(pid \d+\) before it was ready /);
+      expect(subhosts.record('a')).to.equal(undefined);
+    } finally {
+      await subhosts.sandbox.sh('rm -r /etc/overlay-boot');
+    }
   });
 
   it('--all stops those that are not listed first, then the listed ones in reverse', async () => {
