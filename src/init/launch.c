@@ -82,7 +82,7 @@ static void tell_ended(void)
 int launch_main(int argc, char **argv)
 {
 	if (argc != 1)
-		return complain("usage: init launch BLANKS", NULL, 0);
+		return complain("usage: init", "launch BLANKS", 0);
 	title = argv[0];
 	char *payload = NULL;
 	size_t room = 0;

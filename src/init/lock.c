@@ -13,7 +13,7 @@
 int lock_main(int argc, char **argv)
 {
 	if (argc < 1)
-		return complain("usage: init lock shared|exclusive [wait]", NULL, 0);
+		return complain("usage: init", "lock shared|exclusive [wait]", 0);
 	int kind = strcmp(argv[0], "shared") == 0 ? LOCK_SH : LOCK_EX;
 	if (flock(3, kind | (argc > 1 ? 0 : LOCK_NB)) == 0)
 		return 0;

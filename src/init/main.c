@@ -7,7 +7,7 @@ int main(int argc, char **argv)
 	if (base && strcmp(base, "/.reaper") == 0)
 		return reap_main();
 	if (argc < 2)
-		return complain("usage: init start|launch|enter|share|stop|mount|umount|lock|reap ...", NULL, 0);
+		return complain("usage: init", "start|launch|enter|share|stop|mount|umount|lock|reap ...", 0);
 	const char *mode = argv[1];
 	if (strcmp(mode, "start") == 0)
 		return start_main(argc - 2, argv + 2);

@@ -39,7 +39,7 @@ int mount_main(int argc, char **argv)
 	size_t len = 0;
 	ssize_t n;
 	if (argc != 2 && argc != 3)
-		return complain("usage: init mount WHERE SIZE [LOCK]", NULL, 0);
+		return complain("usage: init", "mount WHERE SIZE [LOCK]", 0);
 	while (len < sizeof payload - 1 && (n = read(STDIN_FILENO, payload + len, sizeof payload - 1 - len)) > 0)
 		len += (size_t)n;
 	if ((long long)len != parse_num(argv[1]))

@@ -262,7 +262,7 @@ int share_main(int argc, char **argv)
 	struct text reply = {0};
 	int job = -1;
 	if (argc != 1)
-		return complain("usage: init share STATE_FILE", NULL, 0);
+		return complain("usage: init", "share STATE_FILE", 0);
 	/* A ^C is Node's business: it closes our stdin. */
 	for (const int *s = (const int[]){SIGINT, SIGTERM, SIGHUP, SIGPIPE, 0}; *s; s++)
 		signal(*s, SIG_IGN);

@@ -7,8 +7,10 @@
  * OVERLAY_BOOT_LAUNCHER is the pid of the Node it is meant for.
  */
 #include "wire.h"
+#include <sys/resource.h>
 
 #define SOCKET 3
+#define FILES_LEAST 32
 /*
  * For the hashes of its strings V8 makes up three primes, which takes a fifth of Node's start (HashSeed::InitializeRoots,
  * rapidhash_make_secret): with this seed the first three numbers tried are such. That its hashes can be foreseen then
@@ -31,9 +33,14 @@ static _Noreturn void become_launcher(int socket)
 int start_main(int argc, char **argv)
 {
 	int pair[2], n = 0;
+	struct rlimit files;
 	struct text mark = {0};
 	if (argc < 1)
-		return complain("usage: init start SCRIPT [ARGUMENT...]", NULL, 0);
+		return complain("usage: init", "start SCRIPT [ARGUMENT...]", 0);
+	/* Node, which takes as many as it may, crashes with fewer than 19; ours want some more. */
+	prlimit(0, RLIMIT_NOFILE, NULL, &files);
+	if (files.rlim_max < FILES_LEAST)
+		return complain("overlay-boot: needs 32 open files: ulimit -n", NULL, 0);
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
 		return complain("socketpair", NULL, errno);
 	pid_t launcher = _Fork();

@@ -135,7 +135,7 @@ int stop_subhost(const char *request, size_t len)
 	size_t at = 0;
 	for (int i = 0; i < 6; i++)
 		if (!(s[i] = next_string(request, len, &at)))
-			return complain("usage: init stop < REQUEST", NULL, 0);
+			return complain("usage: init", "stop < REQUEST", 0);
 	struct process init = process_of(s + 1), keeper = process_of(s + 4);
 	int dir = open(s[0], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dir < 0 && errno != ENOENT)

@@ -2,8 +2,9 @@
  * The door to host programs (execa). Loaded lazily, by `await import('../sys/run.js')`: it is not on the
  * hot path of a boot. A program runs in a session of its own, so that a time limit ends its children too.
  */
+import { closeSync, openSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
-import { Failure } from '../errors.js';
+import { errnoOf, Failure } from '../errors.js';
 
 /** What a program of the host gets of our environment: nothing of the caller's. */
 export const CLEAN_ENVIRONMENT: Readonly<Record<string, string>> = {
@@ -71,6 +72,7 @@ const FORWARDED: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 export async function runProgram(argv: readonly string[], options: RunOptions = {}): Promise<ProgramResult> {
   const { execa } = await import('execa');
   const [file = '', ...args] = argv;
+  needDescriptors(file);
   const child = execa(file, args, {
     ...(options.cwd !== undefined && { cwd: options.cwd }),
     ...(options.input !== undefined ? { input: options.input } : { stdin: 'ignore' as const }),
@@ -111,6 +113,25 @@ export async function runProgram(argv: readonly string[], options: RunOptions = 
   } finally {
     stopForwarding();
     if (timer) clearTimeout(timer);
+  }
+}
+
+/** To start a program takes three pipes, and one of libuv's own to hear whether it could be run. */
+const DESCRIPTORS = 8;
+
+/**
+ * Without them Node tells of the failure in an event, before anybody can listen to it: all would end with a stack trace.
+ * @throws Failure
+ */
+function needDescriptors(program: string): void {
+  const open: number[] = [];
+  try {
+    while (open.length < DESCRIPTORS) open.push(openSync('/dev/null', 'r'));
+  } catch (cause) {
+    const what = `cannot run ${program}: ${errnoOf(cause)}: too many open files`;
+    throw new Failure({ what, todo: 'raise the limit of them: ulimit -n', cause });
+  } finally {
+    for (const fd of open) closeSync(fd);
   }
 }
 
@@ -156,6 +177,7 @@ export async function startProgram(
 ): Promise<StartedProgram> {
   const { execa } = await import('execa');
   const [file = '', ...args] = argv;
+  needDescriptors(file);
   const child = execa(file, args, {
     stdio: [stdin, stdout, 'pipe'],
     buffer: false,

@@ -1,7 +1,7 @@
 /** A host that has no room for one process or descriptor more, whose clock jumps, or where the launcher is stopped. */
 import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
-import { eventually } from '../helpers/namespaces.js';
+import { type Completed, eventually } from '../helpers/namespaces.js';
 import { useSubhosts } from '../helpers/subhosts.js';
 import { bootWrapped, toolFor } from '../helpers/tools.js';
 
@@ -46,10 +46,59 @@ describe('a host at its limits', () => {
     expect([...outcomes]).to.deep.equal(['refused', 'booted']);
   });
 
-  it('with few descriptors: boots', async () => {
+  it('with few descriptors: boots, or says how many it needs', async () => {
     const conf = await subhosts.make('short', { CABLES: '=' });
     expect(await ended(['prlimit', '--nofile=32:32', 'overlay-boot', conf])).to.equal('booted');
+    for (const command of [
+      ['overlay-boot', conf],
+      ['overlay-stop', 'short'],
+      ['boxctl', 'list'],
+    ]) {
+      const { code, stderr } = await subhosts.sandbox.run(['prlimit', '--nofile=31:31', ...command]);
+      expect({ code, stderr }).to.deep.equal({
+        code: 1,
+        stderr: 'overlay-boot: needs 32 open files: ulimit -n\n',
+      });
+    }
   });
+
+  it('with no descriptor left for a hook, or for ifup: says so, and has taken everything back', async () => {
+    // All but some are taken once the command is loaded: when it makes its first directory.
+    const eat = `const fs = require('node:fs');
+const { mkdirSync } = fs;
+fs.mkdirSync = (...args) => {
+  fs.mkdirSync = mkdirSync;
+  const taken = [];
+  try { for (;;) taken.push(fs.openSync('/dev/null')); } catch {}
+  for (const fd of taken.slice(0, Number(process.env.LEFT))) fs.closeSync(fd);
+  return mkdirSync(...args);
+};
+`;
+    await subhosts.sandbox.writeFile('/srv/t/eat.cjs', eat);
+    const hooks = { hook: '#!/bin/sh\n' };
+    const boot = async (conf: string, left: number): Promise<Completed> => {
+      const env = { NODE_OPTIONS: '--require=/srv/t/eat.cjs', LEFT: String(left) };
+      return await subhosts.sandbox.run(['prlimit', '--nofile=64:64', 'overlay-boot', conf], { env });
+    };
+    for (const [values, program] of [
+      [{ PREMOUNT: '+hook' }, '\\S*nsenter'],
+      [{ CABLES: '=' }, '\\S*/ifup'],
+    ] as const) {
+      const conf = await subhosts.make('short', values, { hooks });
+      for (const left of [2, 5, 8]) {
+        const { code, stdout, stderr } = await boot(conf, left);
+        expect({ code, stdout }, stderr).to.deep.equal({ code: 1, stdout: '' });
+        expect(stderr).to.match(
+          new RegExp(
+            `^overlay-boot: short: cannot run ${program}: EMFILE: too many open files: raise the limit of them: ulimit -n \\(log: \\S+\\)\\n$`,
+          ),
+        );
+        expect(subhosts.record('short')).to.equal(undefined);
+      }
+      expect((await boot(conf, 24)).stdout).to.equal('short: running\n');
+      await subhosts.stop('--kill', 'short');
+    }
+  }).timeout(60_000);
 
   it('with a clock that jumps back and forth: boots and stops, and waits neither too long nor too short', async () => {
     const jump = 'const now = Date.now; let n = 0; Date.now = () => now() + (n++ % 2 ? 1e12 : -1e12);\n';
