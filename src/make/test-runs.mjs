@@ -42,9 +42,10 @@ export function inWords({ passed, failed, skipped }) {
 /**
  * Runs mocha over one folder of test/.
  * @param {string} folder
+ * @param {readonly string[]} options  mocha's
  * @returns {Counts}
  */
-export function mochaRun(folder) {
+export function mochaRun(folder, options = []) {
   const dir = mkdtempSync(join(tmpdir(), 'overlay-boot-counts-'));
   const countsFile = join(dir, 'counts.json');
   const spec = `test/${folder}/**/*.test.ts`;
@@ -55,12 +56,13 @@ export function mochaRun(folder) {
         join(top, 'node_modules/mocha/bin/mocha.js'),
         '--reporter',
         join(top, 'src/make/counting-reporter.cjs'),
+        ...options,
         spec,
       ],
       {
         cwd: top,
         env: { ...environment, OVERLAY_MUST_RUN: '1', OVERLAY_TEST_COUNTS: countsFile },
-        typed: `npx mocha '${spec}'`,
+        typed: ['npx mocha', ...options, `'${spec}'`].join(' '),
       },
     );
     return countsOfRun(readIfThere(countsFile), ok);

@@ -1,5 +1,5 @@
 // npm run test:vm: brings the emulator, then tries the packages on whole machines (test/vm). The images of these are
-// made once, from Debian's archive, and kept in /var/cache/overlay-boot-test/vm.
+// made once, from Debian's archive, and kept in /var/cache/overlay-boot-test/vm. Two machines run side by side.
 import { announce, requireHost, setUp } from './set-up.mjs';
 import { runMake, say } from './shell.mjs';
 import { inWords, mochaRun } from './test-runs.mjs';
@@ -9,7 +9,7 @@ runMake('npm run test:vm', () => {
   requireHost('20.19');
   setUp(['run', 'deb', 'vm']);
   announce('test/vm');
-  const counts = mochaRun('vm');
+  const counts = mochaRun('vm', ['--parallel', '--jobs=2']);
   say(`\n${inWords(counts)}`);
   return counts.failed === 0 ? 0 : 1;
 });

@@ -31,19 +31,49 @@ export interface Image {
 
 const CACHE = '/var/cache/overlay-boot-test/vm';
 const SUITE = 'trixie';
-const MIRROR = 'http://deb.debian.org/debian';
 
 /** What a machine has besides Debian's essential packages: what the package depends on and recommends, and tools. */
 const PACKAGES = [
   ...['linux-image-amd64', 'udev', 'kmod', 'busybox-static'],
   ...['nodejs', 'iproute2', 'ifupdown', 'fdisk', 'bzip2', 'xz-utils', 'zstd', 'bash-completion'],
-  ...['iputils-ping', 'procps', 'openssh-server', 'rsyslog'],
+  ...['iputils-ping', 'procps', 'openssh-server'],
 ];
 const INIT_PACKAGES: Readonly<Record<Init, readonly string[]>> = {
   systemd: ['systemd-sysv', 'systemd-container', 'dbus'],
   // udev wants one of systemd's small tools in the place of systemd; its own script is with the orphans.
   sysvinit: ['sysvinit-core', 'orphan-sysvinit-scripts', 'systemd-standalone-sysusers'],
 };
+
+/** Drivers of hardware that is not there: an emulated processor loads none of it for nothing. */
+const NO_MODULES = [
+  ...[
+    'arch/x86/crypto',
+    'arch/x86/kvm',
+    'arch/x86/events',
+    'net/vmw_vsock',
+    'net/bluetooth',
+    'net/wireless',
+    'sound',
+  ],
+  ...[
+    ...[
+      'accel',
+      'acpi',
+      'ata',
+      'bluetooth',
+      'cpufreq',
+      'crypto',
+      'edac',
+      'gpu',
+      'hid',
+      'hwmon',
+      'i2c',
+      'iio',
+    ],
+    ...['infiniband', 'input', 'media', 'message', 'mfd', 'misc', 'net/ethernet', 'net/wireless', 'nvme'],
+    ...['parport', 'platform', 'pinctrl', 'scsi', 'staging', 'thunderbolt', 'usb', 'video'],
+  ].map((name) => `drivers/${name}`),
+];
 
 /** What the kernel has not built in of what it needs to read its root. */
 const ROOT_MODULES = ['virtio_blk', 'crc32c_generic', 'ext4'];
@@ -67,7 +97,6 @@ Description=Runs what the tests send
 After=multi-user.target
 
 [Service]
-Type=idle
 ExecStart=/usr/local/sbin/test-agent
 SendSIGHUP=yes
 KillMode=process
@@ -90,33 +119,47 @@ const FILES: Readonly<Record<string, string>> = {
   // A machine without an id is at its first boot for systemd, and takes a while for that.
   'etc/machine-id': `${'0123456789abcdef'.repeat(2)}\n`,
   'etc/fstab': '/dev/vda / ext4 defaults 0 0\n',
-  // Drivers of hardware that is not there, or that nobody looks at.
-  'etc/modprobe.d/none.conf': [
-    'floppy',
-    'pcspkr',
-    'psmouse',
-    'i2c_piix4',
-    'ata_piix',
-    'sr_mod',
-    'parport',
-    'cryptd',
-  ]
-    .map((name) => `install ${name} /bin/true\n`)
-    .join(''),
 };
 
-/** Timers and services of no use here, which would only take the emulator's time. */
+/** Of systemd: what is of no use here, and would only take the emulator's time. */
 const MASKED = [
+  ...['apt-daily', 'apt-daily-upgrade', 'dpkg-db-backup', 'fstrim', 'e2scrub_all'].map(
+    (name) => `${name}.timer`,
+  ),
   ...[
-    'apt-daily.timer',
-    'apt-daily-upgrade.timer',
-    'dpkg-db-backup.timer',
-    'fstrim.timer',
-    'e2scrub_all.timer',
+    ...[
+      'e2scrub_reap',
+      'systemd-pstore',
+      'systemd-random-seed',
+      'systemd-tpm2-setup',
+      'systemd-tpm2-setup-early',
+    ],
+    ...['getty@tty1', 'serial-getty@ttyS0', 'systemd-logind', 'systemd-user-sessions', 'systemd-update-utmp'],
+    ...[
+      'systemd-udev-load-credentials',
+      'systemd-hibernate-clear',
+      'systemd-modules-load',
+      'kmod-static-nodes',
+    ],
+    ...['modprobe@configfs', 'modprobe@drm', 'modprobe@efi_pstore', 'modprobe@fuse', 'ssh'],
+  ].map((name) => `${name}.service`),
+  ...['dev-hugepages', 'dev-mqueue', 'sys-fs-fuse-connections', 'sys-kernel-config', 'sys-kernel-debug'].map(
+    (name) => `${name}.mount`,
+  ),
+  ...[
+    'sys-kernel-tracing.mount',
+    'proc-sys-fs-binfmt_misc.automount',
+    'getty.target',
+    'systemd-creds.socket',
   ],
-  ...['e2scrub_reap.service', 'systemd-pstore.service', 'systemd-random-seed.service', 'getty@tty1.service'],
-  ...['systemd-tpm2-setup.service', 'systemd-tpm2-setup-early.service', 'modprobe@drm.service'],
 ];
+/** The only generator of systemd's that finds anything here. */
+const GENERATOR = 'systemd-fstab-generator';
+/** udev is asked about disks and interfaces; there is nothing else that it could load a driver for. */
+const UDEV_TRIGGER = `[Service]
+ExecStart=
+ExecStart=-udevadm trigger --action=add --subsystem-match=block --subsystem-match=net
+`;
 
 /** The image for an init system; made where there is none yet, in a few minutes. */
 export function imageFor(init: Init): Image {
@@ -145,6 +188,19 @@ function run(program: string, args: readonly string[], input?: Uint8Array): Buff
   return stdout;
 }
 
+/** The Debian archive that the host's apt uses: it has every release. */
+function mirror(): string {
+  const ask = ['indextargets', '--format', '$(REPO_URI)', 'Created-By: Packages', 'Label: Debian'];
+  const uris = (): string => run('apt-get', ask).toString();
+  if (uris() === '') run('apt-get', ['-q', 'update', '-o', 'APT::Update::Error-Mode=any']); // its label is in the lists
+  const [uri] = uris().split('\n');
+  if (!uri)
+    throw new Error(
+      "apt-get indextargets: the host has no source of Debian's archive: add one, sources.list(5)",
+    );
+  return uri;
+}
+
 function make(init: Init, dir: string): void {
   const root = join(dir, 'root');
   const small = [
@@ -152,18 +208,30 @@ function make(init: Init, dir: string): void {
     // Ours is used, so that Debian's need not know any hardware.
     'echo MODULES=list >"$1/etc/initramfs-tools/conf.d/small"',
   ];
+  const without = NO_MODULES.map((path) => `--dpkgopt=path-exclude=/usr/lib/modules/*/kernel/${path}/*`);
   const packages = [...PACKAGES, ...INIT_PACKAGES[init]].join(',');
-  const options = ['--variant=minbase', '--format=directory', `--setup-hook=${small.join(' && ')}`];
-  run('mmdebstrap', ['--quiet', ...options, `--include=${packages}`, SUITE, root, MIRROR]);
+  const options = [
+    '--variant=minbase',
+    '--format=directory',
+    ...without,
+    `--setup-hook=${small.join(' && ')}`,
+  ];
+  run('mmdebstrap', ['--quiet', ...options, `--include=${packages}`, SUITE, root, mirror()]);
   for (const [path, text] of Object.entries(FILES)) put(root, path, text);
   put(root, 'usr/local/sbin/test-agent', AGENT, 0o755);
   if (init === 'systemd') useSystemd(root);
-  else appendFileSync(join(root, 'etc/inittab'), 'ts:2345:respawn:/usr/local/sbin/test-agent\n');
+  else useSysvinit(root);
   makeInitrd(root, join(dir, 'initrd'));
-  copyFileSync(only(join(root, 'boot'), 'vmlinuz-'), join(dir, 'kernel'));
+  copyFileSync(only(join(root, 'boot'), /^vmlinuz-/), join(dir, 'kernel'));
   const lazily = 'lazy_itable_init=1,lazy_journal_init=1';
   run('mke2fs', ['-q', '-t', 'ext4', '-L', 'root', '-E', lazily, '-d', root, join(dir, 'disk'), '4G']);
   rmSync(root, { recursive: true });
+}
+
+function useSysvinit(root: string): void {
+  appendFileSync(join(root, 'etc/inittab'), 'ts:2345:respawn:/usr/local/sbin/test-agent\n');
+  // It is for the subhosts.
+  for (const level of [2, 3, 4, 5]) rmSync(only(join(root, `etc/rc${level}.d`), /^S\d+ssh$/));
 }
 
 function useSystemd(root: string): void {
@@ -172,6 +240,13 @@ function useSystemd(root: string): void {
   mkdirSync(join(units, 'multi-user.target.wants'), { recursive: true });
   symlinkSync('../test-agent.service', join(units, 'multi-user.target.wants/test-agent.service'));
   for (const unit of MASKED) symlinkSync('/dev/null', join(units, unit));
+  put(root, 'etc/systemd/system/systemd-udev-trigger.service.d/few.conf', UDEV_TRIGGER);
+  const generators = 'systemd/system-generators';
+  mkdirSync(join(root, 'etc', generators), { recursive: true });
+  for (const name of readdirSync(join(root, 'usr/lib', generators)))
+    if (name !== GENERATOR) symlinkSync('/dev/null', join(root, 'etc', generators, name));
+  // They are new: nothing has to be brought up to date, systemd-update-done.service(8).
+  for (const path of ['etc/.updated', 'var/.updated']) put(root, path, '');
   symlinkSync('/lib/systemd/system/multi-user.target', join(units, 'default.target'));
 }
 
@@ -201,10 +276,10 @@ function inOrder(modules: string, name: string): string[] {
   return path ? [...dependencies.split(' ').filter(Boolean).reverse(), path] : []; // none: it is built in
 }
 
-/** The one file of a folder whose name begins so. */
-function only(folder: string, start = ''): string {
-  const names = readdirSync(folder).filter((name) => name.startsWith(start));
-  if (names.length !== 1) throw new Error(`${folder}: not one ${start}*: ${names.join(' ')}`);
+/** The one file of a folder whose name is such. */
+function only(folder: string, pattern = /./): string {
+  const names = readdirSync(folder).filter((name) => pattern.test(name));
+  if (names.length !== 1) throw new Error(`${folder}: not one ${pattern}: ${names.join(' ')}`);
   return join(folder, ...names);
 }
 

@@ -83,15 +83,21 @@ export async function configure(machine: Machine): Promise<void> {
     ${NOTING}`);
 }
 
-/** Shell: both subhosts run, answer, and reach each other and the host. */
+/** Shell: both subhosts run, answer over the network, and reach each other. */
 export const REACHABLE = `
   answers() { timeout 10 bash -c "exec 3<>/dev/tcp/$1/22 && head -n 1 <&3" | grep -q ^SSH-2.0 || { echo "$1 does not answer"; return 1; }; }
-  overlay-status
-  test "$(overlay-status --json | grep -c '"state": *"running"')" = 2
   answers 192.0.2.2
   answers 198.51.100.2
-  overlay-go web ping -c 1 -W 5 198.51.100.2
-  overlay-go tag ping -c 1 -W 5 192.0.2.2
+  ip netns exec web ping -q -c 1 -W 5 198.51.100.2
+  ip netns exec tag ping -q -c 1 -W 5 192.0.2.2
+  overlay-status | grep -Ec '^(web|tag) +running ' | grep -x 2 || { overlay-status; exit 1; }
+`;
+
+/** Shell: an image `libs`, an image `app-1` on it, and a stackpoint `app` on that, mounted, with a change of its own. */
+export const STACKPOINT = `
+  stacko new-image libs; stacko edit-image libs; echo lib >/var/lib/machines/libs/lib; stacko close-image libs
+  stacko new-image app-1 libs; stacko edit-image app-1; echo 1 >/var/lib/machines/app-1/app; stacko close-image app-1
+  stacko new-stackpoint app app-1; stacko mount-stackpoint app; echo mine >/var/lib/machines/app/changed
 `;
 
 /** Shell: lines of what a host holds that a subhost or the package could leave behind. */

@@ -1,10 +1,10 @@
-/** A whole machine with sysvinit, as Devuan runs: installed, rebooted, and removed. */
+/** A whole machine with sysvinit, as Devuan runs: installed, rebooted, cut off from its power, and removed. */
 import { expect } from 'chai';
-import { useMachine } from './machine.js';
-import { configure, install, REACHABLE, usePackages } from './subhosts.js';
+import { MACHINE_TEST_TIMEOUT_MS, useMachine } from './machine.js';
+import { configure, install, REACHABLE, STACKPOINT, usePackages } from './subhosts.js';
 
 describe('on a Debian machine with sysvinit', function () {
-  this.timeout(600_000);
+  this.timeout(MACHINE_TEST_TIMEOUT_MS);
   const machine = useMachine('sysvinit', usePackages());
   const sh = (script: string): Promise<string> => machine().sh(script);
 
@@ -20,8 +20,9 @@ describe('on a Debian machine with sysvinit', function () {
 
   it('starts what is listed after a reboot, and it answers over the network', async () => {
     await configure(machine());
+    await sh(STACKPOINT);
     await machine().reboot();
-    await machine().eventually('both subhosts answer', REACHABLE, 120_000);
+    await machine().eventually('both subhosts answer', REACHABLE);
     expect(await sh('service subhosts status')).to.match(/^NAME.*\n(.*running.*\n?){2}$/);
   });
 
@@ -31,6 +32,51 @@ describe('on a Debian machine with sysvinit', function () {
     expect([status, output.match(/stopped/g)?.length]).to.deep.equal([3, 2]);
     expect(await sh('ip -br link | grep -E "^(web|tag)" || true')).to.equal('');
     await sh('service subhosts start');
+    await machine().eventually('both subhosts answer', REACHABLE);
+  });
+
+  it('mounts a stackpoint again after the reboot, with what was changed in it', async () => {
+    expect((await machine().run('stacko is-stackpoint-mounted app')).status).to.equal(1);
+    expect(await sh('stacko mount-stackpoint app >/dev/null; cat /var/lib/machines/app/*')).to.equal(
+      '1\nmine\nlib',
+    );
+  });
+
+  it('loses nothing when the power is cut during imports and cutovers', async () => {
+    await sh(`
+      stacko new-image app-2 libs; stacko edit-image app-2; echo 2 >/var/lib/machines/app-2/app; stacko close-image app-2
+      mkdir /srv/made; cd /srv/made; for i in $(seq 200); do echo "$i" >"$i"; done; tar -cf ../made.tar .
+      sync`);
+    await sh(`
+      work() {
+        exec >/dev/null 2>&1
+        n=0; while :; do n=$((n + 1)); stacko import-image /srv/made.tar "made-$n" && echo "$n" >/run/imports || true; done &
+        n=0; while :; do n=$((n + 1)); stacko cutover-stackpoint app "app-$((n % 2 + 1))" && echo "$n" >/run/cutovers || true; done &
+      }
+      (work)`);
+    await machine().eventually('work goes on', 'test -e /run/imports -a -e /run/cutovers');
+    await machine().powerCut();
+    await machine().boot();
+    await sh(
+      'stacko list-images --json >/run/images; stacko list-stackpoints --json >/run/points; wafers tree >/dev/null',
+    );
+    const app = await sh(
+      'stacko mount-stackpoint app >/dev/null; cat /var/lib/machines/app/app; cat /var/lib/machines/app/lib',
+    );
+    expect(app).to.match(/^[12]\nlib$/);
+    await sh('stacko cutover-stackpoint app app-1 >/dev/null');
+    expect(await sh('cat /var/lib/machines/app/changed')).to.equal('mine');
+    // An image that is listed is whole, and its name is taken; that of another one is free.
+    const whole = await sh(`
+      for dir in /var/lib/wafers/made-*/data; do
+        [ -d "$dir" ] || continue
+        name=$(basename "\${dir%/data}")
+        stacko export-image "$name" /srv/exported.tar >/dev/null 2>&1 || continue
+        test "$(tar -tf /srv/exported.tar | grep -c '[0-9]$')" = 200 || echo "$name is not whole"
+        rm /srv/exported.tar
+      done
+      stacko import-image /srv/made.tar again >/dev/null 2>&1; ls /var/lib/wafers/again/data | wc -l`);
+    expect(whole).to.equal('200');
     await machine().eventually('both subhosts answer', REACHABLE);
   });
 
@@ -44,7 +90,7 @@ describe('on a Debian machine with sysvinit', function () {
   });
 
   it('stops what runs when it is removed, and leaves no link in the runlevels after a purge', async () => {
-    await machine().eventually('both subhosts answer', REACHABLE, 120_000);
+    await machine().eventually('both subhosts answer', REACHABLE);
     await sh('DEBIAN_FRONTEND=noninteractive apt-get remove -q -y overlay-boot');
     expect(
       await sh('find /run/netns /run/overlay-boot -mindepth 1; ip -br link | grep -E "^(web|tag)" || true'),
