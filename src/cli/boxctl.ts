@@ -4,10 +4,12 @@ import { resolve } from 'node:path';
 import { loadSettings, SETTINGS_DIRECTORY, type Settings } from '../config/settings.js';
 import { EXIT, Failure } from '../errors.js';
 import { imageNameOf } from '../launch/archive-kinds.js';
+import { attach } from '../launch/attach.js';
 import { type Box, checkBoxName, requireBox } from '../launch/box.js';
 import { boxConf } from '../launch/box-conf.js';
 import { disableBox, enableBox } from '../launch/box-enable.js';
-import { type Started, SubhostEngine } from '../launch/box-engine.js';
+import type { BoxShell, Started } from '../launch/box-engine.js';
+import { ConfiguredEngine } from '../launch/box-engines.js';
 import { type BoxImageRow, type BoxRow, boxImageRows, boxRows, isUp } from '../launch/box-list.js';
 import { configureBox, restartBox, startBox, stopBox, terminateBox } from '../launch/box-power.js';
 import {
@@ -38,8 +40,7 @@ const VERBS: Verbs = {
   configure: {
     takes: 'NAME',
     options: STARTS,
-    run: (call) =>
-      withBox(call, async (box) => await configureBox(box, (state) => enter(state, shellFor(call)))),
+    run: (call) => withBox(call, async (box) => await configureBox(box, shellOf(call))),
   },
   disable: {
     takes: 'NAME',
@@ -132,7 +133,7 @@ const command: Command = {
 
 // ---- what changes a box ----
 
-type BoxCommand = (box: Box & { readonly engine: SubhostEngine }) => Promise<number | undefined>;
+type BoxCommand = (box: Box) => Promise<number | undefined>;
 
 /** Calls an act with the box that the first argument names, and what can boot it; signals end a boot. */
 async function withBox(
@@ -154,7 +155,7 @@ async function withBox(
     const host = bootHost(settings, launcher, terminal);
     const { signal } = interrupted;
     const timeoutMs = given ?? settings.bootTimeoutMs;
-    const engine = new SubhostEngine(host, { name, timeoutMs, signal, warn: terminal.warn });
+    const engine = new ConfiguredEngine(host, places, { name, timeoutMs, signal, warn: terminal.warn });
     try {
       return await act({ name, places, settings, engine });
     } finally {
@@ -198,25 +199,34 @@ async function stageImage(call: Call): Promise<undefined> {
 
 // ---- entering ----
 
-const shellFor = ({ terminal }: Call) => ({ term: terminal.env.TERM, command: [] });
+const shellOf = ({ terminal }: Call): BoxShell => ({
+  term: terminal.env.TERM,
+  enter: async (state) => await enter(state, { term: terminal.env.TERM, command: [] }),
+  attach,
+});
+
+/** The boxes as they are, or those of these names. */
+const rowsOf = async ({ places, terminal }: Call, settings: Settings, only?: readonly string[]) =>
+  await boxRows(places, settings, { note: terminal.warn, only, asRoot: terminal.uid === 0 });
 
 async function login(call: Call): Promise<number> {
   const name = word(call, 0);
   const settings = await knownBox(call);
-  const [row] = boxRows(call.places, settings, call.terminal.warn, [name]);
+  const [row] = await rowsOf(call, settings, [name]);
   if (!row || !isUp(row))
     throw new Failure({ what: `box ${name} does not run`, todo: `boxctl start ${name} starts it` });
-  return await enter(enterableSubhost(settings.runDir, name), shellFor(call));
+  const { term, enter } = shellOf(call);
+  return row.shell ? await attach(row.shell(term)) : await enter(enterableSubhost(settings.runDir, name));
 }
 
 // ---- listings ----
 
 async function list(call: Call): Promise<number> {
-  const { args, terminal, places } = call;
+  const { args, terminal } = call;
   const settings = await loadSettings(SETTINGS_DIRECTORY);
   const [name] = call.words;
   if (name !== undefined) checkKnown(call, settings, name);
-  const all = boxRows(places, settings, terminal.warn, name === undefined ? undefined : [name]);
+  const all = await rowsOf(call, settings, name === undefined ? undefined : [name]);
   const rows = name !== undefined || args.has('all') ? all : all.filter(isUp);
   if (args.has('json')) terminal.print(jsonText(rows.map(rowJson), 2));
   else if (rows.length > 0) terminal.print(textTable(COLUMNS, rows, { fancy: terminal.fancy }));
@@ -242,7 +252,8 @@ const COLUMNS = [
 ];
 
 /** What a box is more than a subhost. */
-const boxJson = ({ point, runsOn, enabled }: BoxRow) => ({
+const boxJson = ({ point, runsOn, enabled, engine }: BoxRow) => ({
+  engine,
   image: point?.image ?? null,
   instance: point?.instance ?? null,
   generation: point?.generation ?? null,
@@ -259,11 +270,11 @@ const rowJson = (row: BoxRow) => ({
 });
 
 async function status(call: Call): Promise<undefined> {
-  const { terminal, places } = call;
+  const { terminal } = call;
   const settings = await loadSettings(SETTINGS_DIRECTORY);
   const name = word(call, 0);
   checkKnown(call, settings, name);
-  const [row] = boxRows(places, settings, terminal.warn, [name]);
+  const [row] = await rowsOf(call, settings, [name]);
   if (!row) return;
   const read = await readStatus(row.found, { meter: lazyMeter(), detailed: true, uid: terminal.uid });
   if (call.args.has('json')) {
@@ -272,6 +283,7 @@ async function status(call: Call): Promise<undefined> {
   }
   const { point, enabled } = row;
   const more: [string, string | undefined][] = [
+    ['Engine', row.engine],
     ['Image', point && `${imageText(row)} (generation ${point.generation})`],
     ['Fallback', point?.fallback],
     ['Enabled', enabled === undefined ? undefined : enabled ? 'yes' : 'no'],

@@ -203,7 +203,7 @@ export function jsonOf(status: Status): object {
     shares: state?.shares.map(({ host, inside, readOnly }) => ({ host, inside, readOnly })) ?? null,
     services: state?.start ?? null,
     failedServices: state?.degraded ?? null,
-    log: state?.log ?? null,
+    log: state?.log || null,
     netns: state?.netns ?? null,
     cgroup: state?.cgroup ?? null,
     mounts:

@@ -62,6 +62,8 @@ export function checkPaths(
     mounts: options.mounts ?? mountsOf('self'),
     mistake: (variable, what, todo) => new UserError({ what: `${config.conf}: ${variable}: ${what}`, todo }),
   };
+  if (config.engine !== 'subhost')
+    return [check.mistake('ENGINE', 'it is a box that is no subhost', `boxctl start ${config.name}`)];
   return [
     directoryMistakes,
     overlayRules,

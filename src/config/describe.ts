@@ -42,6 +42,7 @@ export function describeConfig(config: SubhostConfig): Description {
     MEMORY_MAX: config.limits.memoryMaxBytes ?? null,
     CPU_MAX: config.limits.cpuMaxPercent ?? null,
     PIDS_MAX: config.limits.pidsMax ?? null,
+    ENGINE: config.engine,
   };
 }
 

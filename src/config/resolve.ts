@@ -1,10 +1,10 @@
 /** Assignments to a SubhostConfig: defaults, paths from BASE, `!command` values by a run() that is handed in. */
 import { basename, dirname, join } from 'node:path';
-import { ErrorList, type Place, throwAll, UserError } from '../errors.js';
+import { ErrorList, type Place, quoted, throwAll, UserError } from '../errors.js';
 import { parseCables } from '../net/cable.js';
-import type { Assignment, ParsedConf } from './assignments.js';
+import { type Assignment, asWritten, type ParsedConf } from './assignments.js';
 import type { Settings } from './settings.js';
-import type { Identity, Limits, StackSpec, SubhostConfig } from './subhost-config.js';
+import type { Engine, Identity, Limits, StackSpec, SubhostConfig } from './subhost-config.js';
 import {
   absolutePath,
   isSubhostName,
@@ -100,7 +100,7 @@ export async function resolveConfig(
 }
 
 /** Read otherwise: by identify(), several times, or not at all. */
-const notFound: ReadonlySet<VariableName> = new Set<VariableName>(['NAME', 'BASE', 'SHARE']);
+const notFound: ReadonlySet<VariableName> = new Set<VariableName>(['NAME', 'BASE', 'SHARE', 'ENGINE']);
 
 /**
  * As resolveConfig(), with no command run: a variable that has one gets its default. For what is checked before
@@ -214,11 +214,25 @@ function interpret(
     memoryMaxBytes: () => value('MEMORY_MAX', parseBytes),
     cpuMaxPercent: () => value('CPU_MAX', parsePercent),
     pidsMax: () => value('PIDS_MAX', parseCount),
+    engine: () => engineOf(parsed),
   });
   const { memoryMaxBytes, cpuMaxPercent, pidsMax, ...rest } = read;
   const limits: Limits = withoutUndefined({ memoryMaxBytes, cpuMaxPercent, pidsMax });
   const own = read.stack ? { ...rest, upper: '', work: '', lower: [] } : rest;
   return { ...identity, ...withoutUndefined(own), startIsDefault: !found.has('START'), limits };
+}
+
+/** ENGINE, which takes no command: it says who runs commands. @throws UserError */
+export function engineOf(parsed: ParsedConf): Engine {
+  const assignment = parsed.assignments.find(({ name }) => name === 'ENGINE');
+  const text = assignment && asWritten(assignment);
+  if (!text || text === 'subhost') return 'subhost';
+  if (text === 'nspawn') return text;
+  throw new UserError({
+    at: placeOf(assignment),
+    what: `ENGINE: ${quoted(text)} is no engine`,
+    todo: 'write subhost or nspawn',
+  });
 }
 
 /** STACK is the whole root: what else would make one beside it is a mistake. */

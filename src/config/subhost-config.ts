@@ -39,6 +39,9 @@ export type StackSpec =
   | { readonly kind: 'mstack'; readonly path: string }
   | { readonly kind: 'named'; readonly name: string };
 
+/** What runs a box: a subhost, or a container of systemd-nspawn. */
+export type Engine = 'subhost' | 'nspawn';
+
 /** Limits of section 5; undefined is no limit. */
 export interface Limits {
   readonly memoryMaxBytes?: number;
@@ -70,4 +73,5 @@ export interface SubhostConfig extends Identity {
   /** Capabilities kept, by name without `CAP_`; undefined for CAPS=all. */
   readonly caps?: readonly string[];
   readonly limits: Limits;
+  readonly engine: Engine;
 }

@@ -15,7 +15,8 @@ export type VariableKind =
   | 'percent'
   | 'count'
   | 'share'
-  | 'capabilities';
+  | 'capabilities'
+  | 'engine';
 
 export interface Variable<Name extends string = string> {
   readonly name: Name;
@@ -155,6 +156,13 @@ export const VARIABLES = table([
     fallbackNote: 'no limit',
     unit: 'number',
     help: 'processes and threads of the subhost',
+  },
+  {
+    name: 'ENGINE',
+    kind: 'engine',
+    fallback: 'subhost',
+    unit: 'subhost or nspawn',
+    help: 'what runs a box of boxctl',
   },
 ]);
 

@@ -9,10 +9,9 @@ import { realPath } from '../stack/root-kind.js';
 import { writeFileAtomic } from '../sys/files.js';
 import { requireBox } from './box.js';
 import { boxConf, makeBoxConf } from './box-conf.js';
+import { engineOfBox } from './box-nspawn-conf.js';
+import { SYSTEMD } from './box-nspawn-seen.js';
 import { lockAlone, type StorePlaces } from './store-lock.js';
-
-/** sd_booted(3) */
-const SYSTEMD = '/run/systemd/system';
 
 type Waits = Pick<StorePlaces, 'onWait'>;
 
@@ -25,7 +24,8 @@ export async function enableBox(settings: Settings, name: string, places: StoreP
     lines.some((line) => line.conf === conf) ? lines : [...lines, { text: conf, conf }],
   );
   try {
-    await systemctl('enable', name);
+    // What is no subhost is started by subhosts-generator(8)'s box-start@NAME.service, for the line in the list.
+    await systemctl(engineOfBox(settings, name) === 'subhost' ? 'enable' : 'disable', name);
   } catch (error) {
     if (changed) await disableInList(settings, name, places);
     throw error;

@@ -1,6 +1,8 @@
-/** What boots and stops boxes: as subhosts, from a conf. */
+/** What boots and stops boxes; and a box as a subhost. box-nspawn.ts is the other one. */
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Failure } from '../errors.js';
+import type { CableSpec } from '../net/cable.js';
 import { requireWafer, stackOfWafer } from '../stack/from-wafers.js';
 import { isRunning } from '../state/liveness.js';
 import { makeRunDirectory, readState } from '../state/state-file.js';
@@ -39,9 +41,24 @@ export interface BoxEngine {
   start(options?: { readonly interruptible: boolean }): Promise<Started>;
   /** @returns false where it did not run */
   stop(options?: { readonly kill: boolean }): Promise<boolean>;
+  /**
+   * Has a shell run in its current instance without its being started. Whatever is started there ends with the shell.
+   * @returns the shell's exit status
+   */
+  configure(shell: BoxShell): Promise<number>;
 }
 
-interface EngineOptions {
+/** How a shell is run for whoever called the command: each gives back its exit status. */
+export interface BoxShell {
+  /** The caller's TERM. */
+  readonly term: string | undefined;
+  /** A login shell in a subhost. */
+  enter(state: SubhostState): Promise<number>;
+  /** A program of the host. */
+  attach(argv: readonly string[]): Promise<number>;
+}
+
+export interface EngineOptions {
   readonly name: string;
   /** For a start; milliseconds, 0 is no limit. */
   readonly timeoutMs: number;
@@ -91,24 +108,21 @@ export class SubhostEngine implements BoxEngine {
     makeRunDirectory(this.#host.settings.runDir);
     const request = this.#request(boxConf(this.#host.settings, this.#options.name));
     const started = await boot(this.#host, interruptible ? request : patient(request, this.#host));
-    await this.#announce();
+    await announce(this.#host, this.#running()?.cables ?? []);
     return started;
   }
 
-  /**
-   * While it was away the host has asked in vain for who has its addresses, if it was alone on its bridge: that goes
-   * down then, and forgets. Without this, whoever is on the host would find it up to a second later.
-   */
-  async #announce(): Promise<void> {
-    const cables = this.#running()?.cables ?? [];
-    const bridges = [...new Set(cables.flatMap(({ bridge }) => bridge ?? []))];
-    if (bridges.length === 0) return;
-    const route = await this.#host.route();
-    await route.forgetUnanswered(bridges).catch(() => undefined); // the second is then to be waited
+  async configure(shell: BoxShell): Promise<number> {
+    try {
+      return await shell.enter(await this.#startToConfigure());
+    } finally {
+      await this.stop();
+      rmSync(configureConf(this.#host.settings, this.#options.name), { force: true });
+    }
   }
 
   /** Boots it with nothing started in it. @returns its record */
-  async startToConfigure(): Promise<SubhostState> {
+  async #startToConfigure(): Promise<SubhostState> {
     const { settings } = this.#host;
     const { name } = this.#options;
     const { identity, config } = await prepare(this.#host, this.#request(boxConf(settings, name)));
@@ -175,6 +189,17 @@ export class SubhostEngine implements BoxEngine {
     const wiring = { conf, name, netns: join(netnsDir, name), cables };
     await checkWiring(await this.#host.route(), wiring, new Set(own));
   }
+}
+
+/**
+ * While a box was away the host has asked in vain for who has its addresses, if it was alone on its bridge: that goes
+ * down then, and forgets. Without this, whoever is on the host would find it up to a second later.
+ */
+export async function announce(host: Pick<BootHost, 'route'>, cables: readonly CableSpec[]): Promise<void> {
+  const bridges = [...new Set(cables.flatMap(({ bridge }) => bridge ?? []))];
+  if (bridges.length === 0) return;
+  const route = await host.route();
+  await route.forgetUnanswered(bridges).catch(() => undefined); // the second is then to be waited
 }
 
 /**

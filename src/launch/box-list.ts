@@ -1,22 +1,33 @@
 /** What boxes there are, what they are and whether they run. Reading only. */
 import type { Settings } from '../config/settings.js';
+import type { Engine } from '../config/subhost-config.js';
 import { readSubhostsList } from '../config/subhosts-list.js';
 import { errnoOf, Failure } from '../errors.js';
 import { realPath } from '../stack/root-kind.js';
 import { fallbackOf, readPoint } from '../stack/store.js';
 import { imageOfInstance, instanceInUse } from './box.js';
 import { boxConf, configureConf, confNames } from './box-conf.js';
+import { engineOfBox } from './box-nspawn-conf.js';
+import { seenByNspawn } from './box-nspawn-seen.js';
 import { type FoundSubhost, findSubhosts } from './status.js';
 import { type ImageRow, imageRows } from './store-images.js';
 import { pointRows } from './store-points.js';
 import type { WaferPlaces } from './wafers.js';
 
-export interface BoxRow {
-  readonly name: string;
-  /** As a subhost; one that does not run and is nowhere listed is `stopped`. */
+/** What is seen of a box that runs, whatever runs it. */
+export interface SeenBox {
+  /** As a subhost, or in the words for one. */
   readonly found: FoundSubhost;
   /** Its root is mounted, but nothing of it is started. */
   readonly configuring: boolean;
+  readonly engine: Engine;
+  /** The program that is a login shell in it; undefined where it is entered as a subhost. */
+  readonly shell?: (term: string | undefined) => readonly string[];
+}
+
+/** One that does not run and is nowhere listed is `stopped`. */
+export interface BoxRow extends SeenBox {
+  readonly name: string;
   /** What the store knows of it; undefined where it has no such point, or may not be looked into. */
   readonly point: BoxPoint | undefined;
   /** The image that it runs on, where that is another: it was cut over without boxctl. */
@@ -35,20 +46,27 @@ export interface BoxPoint {
 /** Does it run, or begin or cease to? */
 export const isUp = ({ found }: BoxRow): boolean => found.word !== 'stopped' && found.word !== 'failed';
 
-/**
- * The boxes that have a conf, or run from one that was removed, by name.
- * @param only  of these names, with a conf or without
- * @param note  told what could not be read; one bad file does not hide the other boxes
- */
-export function boxRows(
+/** What is asked of boxes. */
+export interface BoxQuestion {
+  /** Told what could not be read; one bad file does not hide the other boxes. */
+  readonly note: (message: string) => void;
+  /** Of these names, with a conf or without. */
+  readonly only?: readonly string[] | undefined;
+  /** May what runs be asked itself? */
+  readonly asRoot: boolean;
+}
+
+/** The boxes that have a conf, or run from one that was removed, by name. */
+export async function boxRows(
   places: WaferPlaces,
   settings: Settings,
-  note: (message: string) => void,
-  only?: readonly string[],
-): BoxRow[] {
+  { note, only, asRoot }: BoxQuestion,
+): Promise<BoxRow[]> {
   const subhosts = new Map(findSubhosts(settings, note).map((found) => [found.name, found]));
   const running = [...subhosts.values()].filter(({ name, state }) => state?.conf === boxConf(settings, name));
-  const names = only ?? [...new Set([...confNames(settings), ...running.map(({ name }) => name)])].sort();
+  const contained = await seenByNspawn(places, settings, { asRoot });
+  const up = [...running.map(({ name }) => name), ...contained.keys()];
+  const names = only ?? [...new Set([...confNames(settings), ...up])].sort();
   const confs = quietly(() => readSubhostsList(settings.subhosts))?.map(realPath);
   return names.map((name) => {
     const conf = boxConf(settings, name);
@@ -57,11 +75,15 @@ export function boxRows(
     // Another subhost of that name is not the box.
     const own = found && (configuring || found.conf === undefined || realPath(found.conf) === conf);
     const point = attempt(() => pointOf(places, name), note);
-    const row = { name, configuring, point, enabled: confs?.includes(conf) };
-    if (!own) return { ...row, found: { name, word: 'stopped', conf }, runsOn: undefined };
+    const engine = quietly(() => engineOfBox(settings, name)) ?? 'subhost';
+    const row = { name, configuring, point, enabled: confs?.includes(conf), engine, runsOn: undefined };
+    const container = contained.get(name);
+    if (container) return { ...row, ...container };
+    if (!own) return { ...row, found: { name, word: 'stopped', conf } };
     const inUse = found.state && quietly(() => instanceInUse(places, name));
     const runsOn = inUse === undefined || inUse === point?.instance ? undefined : imageOfInstance(inUse);
-    return { ...row, found, runsOn };
+    const runner = found.state ? 'subhost' : engine;
+    return { ...row, found, runsOn, engine: runner };
   });
 }
 

@@ -1,10 +1,8 @@
 /** Boxes that are started, stopped, and configured without being started. */
-import { rmSync } from 'node:fs';
 import { Failure, quoted } from '../errors.js';
-import type { SubhostState } from '../state/subhost-state.js';
 import { alone, type Box, requireBox } from './box.js';
-import { configureConf, makeBoxConf } from './box-conf.js';
-import { type Started, type SubhostEngine, startStopped } from './box-engine.js';
+import { makeBoxConf } from './box-conf.js';
+import { type BoxShell, type Started, startStopped } from './box-engine.js';
 
 /** Starts a box; its conf is made if it has none. @throws UserError, Failure or ErrorList; it is stopped then */
 export const startBox = async (box: Box): Promise<Started> =>
@@ -43,15 +41,12 @@ export async function terminateBox({ name, places, engine }: Box): Promise<boole
 }
 
 /**
- * Has a box entered that is not started: its root is mounted and its rights are what they are when it runs, but
- * nothing of it is. When whoever entered has left, all of it ends.
- * @returns what `enter` does
+ * Has a shell run in a box that is not started: its root is mounted and its rights are what they are when it runs, but
+ * nothing of it is. When the shell has ended, all of it ends.
+ * @returns the shell's exit status
  */
-export async function configureBox(
-  box: Box & { readonly engine: SubhostEngine },
-  enter: (state: SubhostState) => Promise<number>,
-): Promise<number> {
-  const { name, settings, engine } = box;
+export async function configureBox(box: Box, shell: BoxShell): Promise<number> {
+  const { name, engine } = box;
   return await alone(box, async () => {
     if (engine.runs())
       throw new Failure({
@@ -59,11 +54,6 @@ export async function configureBox(
         todo: `boxctl login ${name} enters it as it is, boxctl poweroff ${name} stops it`,
       });
     await prepared(box);
-    try {
-      return await enter(await engine.startToConfigure());
-    } finally {
-      await engine.stop();
-      rmSync(configureConf(settings, name), { force: true });
-    }
+    return await engine.configure(shell);
   });
 }

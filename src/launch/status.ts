@@ -5,6 +5,7 @@ import { parseAssignments } from '../config/assignments.js';
 import { readSubhostsList } from '../config/subhosts-list.js';
 import { readTrusted } from '../config/trust.js';
 import { isSubhostName } from '../config/values.js';
+import type { VariableName } from '../config/variables.js';
 import { Failure, quoted, throwAll } from '../errors.js';
 import type { CableSpec } from '../net/cable.js';
 import { isLocked, isRunning } from '../state/liveness.js';
@@ -56,7 +57,7 @@ export function findSubhosts(
   const names = new Set(recorded.map(({ name }) => name));
   const confs = attempt(() => readSubhostsList(subhosts), note) ?? [];
   const listed = confs
-    .map((conf): FoundSubhost => ({ name: nameOfConf(conf), word: 'stopped', conf }))
+    .flatMap((conf): FoundSubhost[] => listedSubhost(conf))
     .filter(({ name, conf }) => !names.has(name) && !recorded.some(({ state }) => state?.conf === conf));
   return [...recorded, ...listed];
 }
@@ -87,16 +88,20 @@ function attempt<T>(read: () => T, note: (message: string) => void): T | undefin
   }
 }
 
-/** The NAME a conf gives, or that of its file: a command is not run for a listing. */
-function nameOfConf(conf: string): string {
-  const text =
-    attempt(
-      () => readTrusted(conf).text,
-      () => {},
-    ) ?? '';
-  const given = parseAssignments(text, conf).assignments.find(({ name }) => name === 'NAME');
-  return given && !given.command && given.value !== '' ? given.value : basename(conf, '.conf');
+/**
+ * The NAME a conf gives, or that of its file: a command is not run for a listing. A box that is no subhost is another
+ * command's.
+ */
+function listedSubhost(conf: string): FoundSubhost[] {
+  const { assignments } = parseAssignments(quietly(() => readTrusted(conf).text) ?? '', conf);
+  const find = (variable: VariableName) => assignments.find(({ name }) => name === variable);
+  if (find('ENGINE')?.value === 'nspawn') return [];
+  const given = find('NAME');
+  const name = given && !given.command && given.value !== '' ? given.value : basename(conf, '.conf');
+  return [{ name, word: 'stopped', conf }];
 }
+
+const quietly = <T>(read: () => T): T | undefined => attempt(read, () => {});
 
 /** What it takes of the host now; undefined where it does not run. */
 export async function measure(
@@ -160,12 +165,7 @@ function addressesOf(interfaces: readonly IpAddress[], name: string): string[] {
 /** What is mounted inside, as pid 1 sees it; undefined where it does not run or we may not look. */
 export function mountsInside({ word, state }: FoundSubhost): Mount[] | undefined {
   const pid = state?.init?.pid;
-  return pid === undefined || word === 'failed'
-    ? undefined
-    : attempt(
-        () => mountsOf(pid),
-        () => {},
-      );
+  return pid === undefined || word === 'failed' ? undefined : quietly(() => mountsOf(pid));
 }
 
 const TAIL_BYTES = 16 * 1024;

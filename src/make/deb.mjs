@@ -40,6 +40,7 @@ const installed = [
   { from: 'subhosts', to: 'etc/init.d/subhosts', mode: 0o755 },
   { from: 'subhosts.service', to: 'usr/lib/systemd/system/subhosts.service', mode: 0o644 },
   { from: 'subhosts@.service', to: 'usr/lib/systemd/system/subhosts@.service', mode: 0o644 },
+  { from: 'box-start@.service', to: 'usr/lib/systemd/system/box-start@.service', mode: 0o644 },
   { from: 'subhosts-generator', to: 'usr/lib/systemd/system-generators/subhosts-generator', mode: 0o755 },
   { from: 'logrotate', to: 'etc/logrotate.d/overlay-boot', mode: 0o644 },
   { from: 'bash-completion', to: 'usr/share/bash-completion/completions/overlay-boot', mode: 0o644 },

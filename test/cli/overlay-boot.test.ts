@@ -123,6 +123,7 @@ describe('overlay-boot (without booting)', () => {
         MEMORY_MAX: null,
         CPU_MAX: null,
         PIDS_MAX: null,
+        ENGINE: 'subhost',
       });
     });
 

@@ -81,6 +81,15 @@ describe('the systemd generator', () => {
       expect(await wanted(list)).to.deep.equal(names.map(wants));
     });
 
+  it('has a box that systemd-nspawn runs started by the unit for that', async () => {
+    await sandbox().writeFile('/opt/b.conf', 'BASE=.\nSTACK=b\n#ENGINE=subhost\nENGINE= nspawn \n');
+    await sandbox().writeFile('/opt/c.conf', 'BASE=.\nENGINE=\nENGINE=nspawn\n');
+    expect(await wanted('/opt/b.conf\n/opt/c.conf\n')).to.deep.equal([
+      'subhosts.service.wants/box-start@b.service /usr/lib/systemd/system/box-start@.service',
+      wants('c'),
+    ]);
+  });
+
   it('makes nothing where there is no list', async () => {
     await sandbox().sh('rm -f /etc/subhosts.conf');
     const { code, stdout, stderr } = await sandbox().run([

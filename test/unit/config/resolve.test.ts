@@ -127,6 +127,7 @@ describe('resolveConfig', () => {
         ' ',
       ),
       limits: {},
+      engine: 'subhost',
     });
   });
 
@@ -138,6 +139,8 @@ describe('resolveConfig', () => {
     ['LOWER=disk.img', 'lower', ['/srv/web/disk.img']],
     ['LOG=x.log', 'log', '/srv/web/x.log'],
     ['START=none', 'start', []],
+    ['ENGINE=nspawn', 'engine', 'nspawn'],
+    ['ENGINE=', 'engine', 'subhost'],
     ['START=none', 'startIsDefault', false],
     ['START=a \t getty@tty1 /startup x:y+z', 'start', ['a', 'getty@tty1', '/startup', 'x:y+z']],
     ['RAM_SIZE=none', 'ramSizeBytes', undefined],
@@ -211,6 +214,8 @@ describe('resolveConfig', () => {
       'CPU_MAX=1.5',
       'CPU_MAX: "1.5" is no share of a CPU: write per cent of one CPU: 150% for one and a half',
     ],
+    ['ENGINE=lxc', 'ENGINE: "lxc" is no engine: write subhost or nspawn'],
+    ['ENGINE=!echo nspawn', 'ENGINE: "!echo nspawn" is no engine: write subhost or nspawn'],
     ['PIDS_MAX=0', 'PIDS_MAX: "0" is no number of processes: write a number from 1 to 4194304'],
     ['PIDS_MAX=4194305', 'PIDS_MAX: "4194305" is no number of processes: write a number from 1 to 4194304'],
     ['SHARE=:/x', 'SHARE: ":/x" has no host path: write SHARE=HOSTPATH:SUBHOSTPATH'],
@@ -351,6 +356,7 @@ describe('describeConfig', () => {
       MEMORY_MAX: null,
       CPU_MAX: 5,
       PIDS_MAX: null,
+      ENGINE: 'subhost',
     });
   });
 });

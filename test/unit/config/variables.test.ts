@@ -7,7 +7,7 @@ import { VARIABLE_NAMES, VARIABLES, variableOf } from '../../../src/config/varia
 describe('the table of variables', () => {
   it('has them all, in the order in which commands run', () => {
     expect(VARIABLE_NAMES.join(' ')).to.equal(
-      'NAME BASE CABLES LIVE UPPER WORK LOWER STACK START INIT PREMOUNT POSTMOUNT RAM_SIZE LOG SHARE CAPS MEMORY_MAX CPU_MAX PIDS_MAX',
+      'NAME BASE CABLES LIVE UPPER WORK LOWER STACK START INIT PREMOUNT POSTMOUNT RAM_SIZE LOG SHARE CAPS MEMORY_MAX CPU_MAX PIDS_MAX ENGINE',
     );
   });
 

@@ -40,6 +40,7 @@ const CONFIG: SubhostConfig = {
   shares: [],
   caps: ['CHOWN', 'SETFCAP'],
   limits: {},
+  engine: 'subhost',
 };
 const config = (change: Partial<SubhostConfig> = {}): SubhostConfig => ({ ...CONFIG, ...change });
 const stagesOf = (
