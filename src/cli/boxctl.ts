@@ -283,7 +283,7 @@ async function status(call: Call): Promise<undefined> {
   }
   const { point, enabled } = row;
   const more: [string, string | undefined][] = [
-    ['Engine', row.engine],
+    ['Engine', row.engine === 'subhost' ? undefined : row.engine],
     ['Image', point && `${imageText(row)} (generation ${point.generation})`],
     ['Fallback', point?.fallback],
     ['Enabled', enabled === undefined ? undefined : enabled ? 'yes' : 'no'],

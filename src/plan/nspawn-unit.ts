@@ -1,4 +1,5 @@
 /** The units of systemd that boxes with ENGINE=nspawn run in, and the programs that are run for them. Pure. */
+import { join } from 'node:path';
 import type { Limits, ShareSpec } from '../config/subhost-config.js';
 import type { CableSpec } from '../net/cable.js';
 
@@ -32,11 +33,16 @@ export interface NspawnBox {
 /** As many processes and threads as systemd-nspawn@.service gives to a container that nothing is said of. */
 const TASKS_MAX = 16_384;
 
+/** A mount that systemd-nspawn leaves when it is killed, and with which it would not start again. */
+const UNIX_EXPORT = '/run/systemd/nspawn/unix-export';
+
+const CLEAR = 'for path; do umount "$path"; rmdir "$path"; done 2>/dev/null';
+
 /**
  * What both units have in common. The root is mounted for as long as the unit runs, also when the container reboots,
  * which is another start of the unit (status 133, systemd-nspawn(1) on --keep-unit).
  */
-function unitOptions({ root, mount, environment, limits }: NspawnBox, unit: string): string[] {
+function unitOptions({ name, root, mount, environment, limits }: NspawnBox, unit: string): string[] {
   const { memoryMaxBytes, cpuMaxPercent, pidsMax } = limits;
   const properties = [
     'Delegate=yes',
@@ -48,15 +54,15 @@ function unitOptions({ root, mount, environment, limits }: NspawnBox, unit: stri
     'DeviceAllow=/dev/fuse rwm',
     'SyslogIdentifier=systemd-nspawn',
     ...Object.entries(environment).map(([name, value]) => `Environment=${inQuotes(`${name}=${value}`)}`),
-    `ExecStartPre=${commandLine(mount)}`,
-    `ExecStopPost=-${commandLine(['umount', root])}`,
-    `ExecStopPost=-${commandLine(['rmdir', root])}`,
+    // Without its words: the last of the unit tell why it did not start, and those of a shell are the shell's.
+    `ExecStartPre=${commandLine(['/bin/sh', '-c', 'exec "$@" >/dev/null', 'mount', ...mount])}`,
+    `ExecStopPost=-${commandLine(['/bin/sh', '-c', CLEAR, 'clear', root, join(UNIX_EXPORT, name)])}`,
     `TasksMax=${pidsMax ?? TASKS_MAX}`,
     ...(memoryMaxBytes === undefined ? [] : [`MemoryMax=${memoryMaxBytes}`]),
     ...(cpuMaxPercent === undefined ? [] : [`CPUQuota=${cpuMaxPercent}%`]),
   ];
   return [
-    ...['systemd-run', '--quiet', '--collect', `--unit=${unit}`, '--slice=machine.slice'],
+    ...['systemd-run', '--collect', `--unit=${unit}`, '--slice=machine.slice'],
     ...properties.map((property) => `--property=${property}`),
   ];
 }
@@ -124,7 +130,7 @@ const attachedOptions = (term: string): string[] => [
 /** The program that is a shell in a box without its being booted. */
 export const configureArguments = (box: NspawnBox, term: string): string[] => [
   ...unitOptions(box, configureUnit(box.name)),
-  ...[`--description=Box ${box.name}, configured`, ...attachedOptions(term)],
+  ...[`--description=Box ${box.name}, configured`, '--quiet', ...attachedOptions(term)],
   ...nspawn(box, [
     ...['--register=no', '--console=autopipe', '--settings=no', '--private-network', `--machine=${box.name}`],
     ...[`--setenv=TERM=${term}`, ...LOGIN_SHELL],

@@ -542,6 +542,7 @@ describe('boxctl', () => {
         name: 'system1',
         state: 'running',
         pid: subhosts.pid1('system1'),
+        engine: 'subhost',
         image: 'foo-0.2',
         instance: 'foo-0.2@system1',
         generation: 2,

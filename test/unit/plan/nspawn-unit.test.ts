@@ -41,7 +41,7 @@ describe('startArguments', () => {
       'paths in which no variable is found, and no end of a word',
       { root: '/m $x/"w"', shares: [{ host: '/$HOME', inside: '/$HOME' }] },
       [
-        '--property=ExecStopPost=-"umount" "/m $$x/\\"w\\""',
+        '--property=ExecStopPost=-"/bin/sh" "-c" "for path; do umount \\"$$path\\"; rmdir \\"$$path\\"; done 2>/dev/null" "clear" "/m $$x/\\"w\\"" "/run/systemd/nspawn/unix-export/web"',
         '--directory=/m $$x/"w"',
         '--bind=/$$HOME:/$$HOME',
       ],
@@ -50,7 +50,7 @@ describe('startArguments', () => {
       'its root mounted, also when it reboots',
       {},
       [
-        '--property=ExecStartPre="/bin/node" "/b/stacko" "mount-stackpoint" "web"',
+        '--property=ExecStartPre="/bin/sh" "-c" "exec \\"$$@\\" >/dev/null" "mount" "/bin/node" "/b/stacko" "mount-stackpoint" "web"',
         '--property=Environment="WAFERS=/w"',
         '--property=RestartForceExitStatus=133',
       ],
