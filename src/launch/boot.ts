@@ -15,7 +15,7 @@ import {
   type Stage,
 } from '../plan/boot-plan.js';
 import { type ChildOp, childOpStrings } from '../plan/child-ops.js';
-import { leftoverOps, undoOps } from '../plan/undo-ops.js';
+import { leftoverOps, linkOps, undoOps } from '../plan/undo-ops.js';
 import { rootKind } from '../stack/root-kind.js';
 import type { Stack } from '../stack/stack.js';
 import { recordOf } from '../state/config-record.js';
@@ -151,11 +151,18 @@ class Boot {
     const wiring = { name, conf, netns, cables: config.cables };
     if (!dead) checkNetnsName(wiring);
     const left = dead?.bootId === this.#host.bootId ? dead.cables : [];
-    if (config.cables.length > 0)
-      await checkWiring(await this.#host.route(), wiring, new Set(left.map(({ host }) => host)));
-    if (!dead) return;
+    const marked =
+      config.cables.length === 0
+        ? []
+        : await checkWiring(await this.#host.route(), wiring, new Set(left.map(({ host }) => host)));
     // The record stays until ours replaces it: the directory is our lock.
-    this.#session.request('CLEAR', ...leftoverOps(dead, this.#stateDir, this.#host.bootId).slice(0, -2));
+    const ops = [
+      ...(dead ? leftoverOps(dead, this.#stateDir, this.#host.bootId).slice(0, -2) : []),
+      // Of an instance whose record somebody has removed.
+      ...linkOps(marked, name),
+    ];
+    if (ops.length === 0) return;
+    this.#session.request('CLEAR', ...ops);
     await this.#session.expect('DONE');
   }
 

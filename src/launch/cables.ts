@@ -19,16 +19,19 @@ export interface Wiring {
  * Finds what is in the way before anything is made: interfaces and a network namespace that are not left
  * from this subhost, bridges that are missing.
  * @param leftovers  host interfaces that the record of a dead instance lists
+ * @returns host interfaces that carry the subhost's mark; they are left where it does not run
  */
 export async function checkWiring(
   route: RouteSocket,
   { conf, name, cables }: Wiring,
   leftovers: ReadonlySet<string>,
-): Promise<void> {
+): Promise<string[]> {
   const errors: Error[] = [];
+  const marked: string[] = [];
   const bridges = new Set(cables.flatMap(({ bridge }) => bridge ?? []));
   for (const { host } of cables) {
     const link = await route.getLink(host);
+    if (link?.alias === aliasOf(name)) marked.push(host);
     if (link && link.alias !== aliasOf(name) && !(leftovers.has(host) && !link.alias))
       errors.push(
         new Failure({
@@ -47,6 +50,7 @@ export async function checkWiring(
       );
   }
   throwAll(errors);
+  return marked;
 }
 
 /** A namespace's name that no record knows is somebody else's. */

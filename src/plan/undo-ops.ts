@@ -22,8 +22,15 @@ export function undoOps(state: SubhostState, stateDir: string): string[] {
   return [
     ...[...state.ifup].reverse().flatMap(({ interface: name, ifdown }) => ['ifdown', ifdown, name]),
     ...['netns', state.netns, String(state.netnsInode ?? 0)],
-    ...links.flatMap(({ host }) => ['link', host, aliasOf(state.name)]),
+    ...linkOps(
+      links.map(({ host }) => host),
+      state.name,
+    ),
     ...(state.cgroup ? ['cgroup', state.cgroup] : []),
     ...['state', stateDir],
   ];
 }
+
+/** Takes back host ends of cables, if they are this subhost's. */
+export const linkOps = (hosts: readonly string[], name: string): string[] =>
+  hosts.flatMap((host) => ['link', host, aliasOf(name)]);

@@ -104,11 +104,23 @@ export class KilledSubhost {
   }
 
   async boot(victim: Victim, call: number): Promise<Completed> {
-    return await this.start(['overlay-boot', CONF], victim, call).completed();
+    const completed = await this.start(['overlay-boot', CONF], victim, call).completed();
+    this.#expectLinksOnRecord();
+    return completed;
   }
 
   async stop(victim: Victim, call: number): Promise<Completed> {
-    return await this.start(['overlay-stop', NAME], victim, call).completed();
+    const completed = await this.start(['overlay-stop', NAME], victim, call).completed();
+    this.#expectLinksOnRecord();
+    return completed;
+  }
+
+  /** Whoever was killed, and when: no link is there that no record lists. */
+  #expectLinksOnRecord(): void {
+    // The record is looked at first: it is made before the links, and goes after them.
+    const listed = recorded(this.#seen(`/run/overlay-boot/${NAME}/state.json`));
+    const there = this.#links().filter((link) => link.startsWith(NAME));
+    expect(listed, 'links on record').to.include.members(there);
   }
 
   /** A plain stop, whatever comes of it. */
@@ -166,12 +178,16 @@ export class KilledSubhost {
     const { pid, cgroup } = this.sandbox;
     return {
       mounts: lines(`/proc/${pid}/mountinfo`),
-      links: lines(`/proc/${pid}/net/dev`).map((line) => line.split(':')[0]?.trim() ?? ''),
+      links: this.#links(),
       files: ['/run/overlay-boot', '/run/netns'].flatMap((path) => below(this.#seen(path))),
       processes: this.#processes(),
       cgroups: cgroup === undefined ? [] : directoriesBelow(cgroup),
       locks: lines(this.#seen('/proc/locks')).flatMap((line) => /FLOCK .*/.exec(line) ?? []),
     };
+  }
+
+  #links(): string[] {
+    return lines(`/proc/${this.sandbox.pid}/net/dev`).map((line) => line.split(':')[0]?.trim() ?? '');
   }
 
   #processes(): string[] {
@@ -194,6 +210,17 @@ export class KilledSubhost {
 }
 
 const lines = (path: string): string[] => readFileSync(path, 'utf8').split('\n').filter(Boolean);
+
+/** Host ends that a record lists; none where there is no record, or none any more. */
+function recorded(path: string): string[] {
+  try {
+    const { cables } = JSON.parse(readFileSync(path, 'utf8')) as { cables: { host: string }[] };
+    return cables.map(({ host }) => host);
+  } catch (error) {
+    if (error instanceof SyntaxError) throw error;
+    return [];
+  }
+}
 
 const below = (path: string): string[] =>
   existsSync(path) ? readdirSync(path, { recursive: true }).map(String).sort() : [];

@@ -299,4 +299,27 @@ ${program === 'ifup' ? ifup : ''}
       await holder.completed();
     }
   });
+
+  it('of one whose record somebody has removed are taken back by the next boot', async () => {
+    const conf = await subhosts.up('a', { CABLES: '=' });
+    const holder = subhosts.sandbox.spawn(['ip', 'netns', 'exec', 'a', 'sleep', '1000']);
+    try {
+      const { sandbox } = subhosts;
+      await sandbox.sh('until ip netns pids a | xargs -r ps -o comm= -p | grep -q sleep; do :; done');
+      const keeper = subhosts.record('a')?.keeper.pid;
+      const old = await sandbox.sh(
+        `rm -r /run/overlay-boot/a; kill -KILL ${keeper}; cat /sys/class/net/a0/ifindex`,
+      );
+      await sandbox.sh(`while kill -0 ${keeper} 2>/dev/null; do sleep 0.05; done`);
+      expect((await subhosts.refused(conf)).join()).to.include('"ip netns delete a" if nobody needs it');
+      await sandbox.sh('ip netns delete a');
+      // The namespace lives on, and so do both ends of the cable.
+      expect(await sandbox.sh('cat /sys/class/net/a0/ifindex')).to.equal(old);
+      expect((await subhosts.boot([conf])).stdout).to.equal('a: running\n');
+      expect(await sandbox.sh('cat /sys/class/net/a0/ifindex')).not.to.equal(old);
+    } finally {
+      holder.kill('SIGKILL');
+      await holder.completed();
+    }
+  });
 });
