@@ -1,8 +1,8 @@
 /** boxctl: boxes, which are points of the store that boot as subhosts. */
-import { existsSync } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { loadSettings, SETTINGS_DIRECTORY, type Settings } from '../config/settings.js';
-import { EXIT, Failure } from '../errors.js';
+import { EXIT, errnoOf, Failure } from '../errors.js';
 import { imageNameOf } from '../launch/archive-kinds.js';
 import { attach } from '../launch/attach.js';
 import { type Box, checkBoxName, requireBox } from '../launch/box.js';
@@ -236,6 +236,12 @@ async function list(call: Call): Promise<number> {
 
 const stateOf = ({ found, configuring }: BoxRow): string => (configuring ? 'configuring' : found.word);
 
+/** In the place of a subhost's own words for its state. */
+function stateText(row: BoxRow): string | undefined {
+  if (row.configuring) return `configuring: a shell of boxctl configure ${row.name} is in it`;
+  return row.found.word === 'stopped' ? `stopped: boxctl start ${row.name} starts it` : undefined;
+}
+
 const imageText = ({ point, runsOn }: BoxRow): string | undefined =>
   runsOn === undefined ? point?.image : `${runsOn} (next ${point?.image ?? '-'})`;
 
@@ -285,22 +291,34 @@ async function status(call: Call): Promise<undefined> {
   const more: [string, string | undefined][] = [
     ['Engine', row.engine === 'subhost' ? undefined : row.engine],
     ['Image', point && `${imageText(row)} (generation ${point.generation})`],
+    ['Instance', point?.instance],
     ['Fallback', point?.fallback],
     ['Enabled', enabled === undefined ? undefined : enabled ? 'yes' : 'no'],
   ];
-  terminal.print(detailText(read, terminal.fancy, more));
+  terminal.print(detailText({ ...read, stateText: stateText(row) }, terminal.fancy, more));
 }
 
 /** @throws UserError for a name that no box has, as far as may be looked */
 function checkKnown({ places }: Call, settings: Settings, name: string): void {
   checkBoxName(name);
-  if (!existsSync(boxConf(settings, name))) requireBox(places.wafers, name);
+  // Where the store may not be looked into, a conf is all that is seen of a box.
+  if (isReadable(places.wafers) || !existsSync(boxConf(settings, name))) requireBox(places.wafers, name);
+}
+
+function isReadable(directory: string): boolean {
+  try {
+    accessSync(directory, constants.R_OK | constants.X_OK);
+    return true;
+  } catch (error) {
+    return errnoOf(error) !== 'EACCES';
+  }
 }
 
 async function listImages({ places, args, terminal }: Call): Promise<undefined> {
   const rows = boxImageRows(places);
   if (args.has('json')) terminal.print(jsonText(rows.map(imageJson), 2));
   else if (rows.length > 0) terminal.print(textTable(IMAGE_COLUMNS, rows, { fancy: terminal.fancy }));
+  else terminal.print('there is no image');
 }
 
 /** The points that have an instance of it, but are another one and do not fall back to it. */

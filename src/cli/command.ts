@@ -76,7 +76,8 @@ export function parseCommandLine(command: Command, argv: readonly string[]): Arg
   );
   try {
     const end = own.indexOf('--');
-    const args = own.map((word, i) => (end < 0 || i < end ? bareValue(specs, word) : undefined) ?? word);
+    const given = end < 0 ? own : own.slice(0, end);
+    const args = [...withValues(specs, given), ...own.slice(given.length)];
     const parsed = parseArgs({ args, options, allowPositionals: true, strict: true });
     const values = parsed.values as Record<string, string | boolean | undefined>;
     return {
@@ -85,13 +86,27 @@ export function parseCommandLine(command: Command, argv: readonly string[]): Arg
       value: (name) => (typeof values[name] === 'string' ? values[name] : undefined),
     };
   } catch (cause) {
-    const why = cause instanceof Error ? (cause.message.split('. ')[0] ?? '') : String(cause);
+    const why = cause instanceof Error ? (cause.message.split(/\.\s/)[0] ?? '') : String(cause);
     throw new UserError({
       what: why.charAt(0).toLowerCase() + why.slice(1),
       todo: `see ${command.name} --help`,
       cause,
     });
   }
+}
+
+/** Each option with its value in one word, where that would else be taken for an option: `--timeout -1`. */
+function withValues(specs: readonly OptionSpec[], given: readonly string[]): string[] {
+  const args: string[] = [];
+  for (let i = 0; i < given.length; i++) {
+    const [word = '', next = ''] = given.slice(i);
+    const takesNext = specs.some(
+      ({ name, value, ifBare }) => value && ifBare === undefined && word === `--${name}`,
+    );
+    if (takesNext && /^-[0-9]/.test(next)) args.push(`${word}=${given[++i]}`);
+    else args.push(bareValue(specs, word) ?? word);
+  }
+  return args;
 }
 
 const bareValue = (specs: readonly OptionSpec[], word: string): string | undefined =>

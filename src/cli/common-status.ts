@@ -31,6 +31,8 @@ export interface Status {
   readonly cables: readonly CableStatus[];
   readonly mounts: readonly Mount[] | undefined;
   readonly log: readonly string[] | undefined;
+  /** In the place of the state's own words. */
+  readonly stateText?: string | undefined;
 }
 
 /** The package behind it is loaded when the first subhost that runs is met. */
@@ -106,7 +108,7 @@ export function detailText(
   const { found, measured, cables, mounts, log } = status;
   const { state } = found;
   const lines: readonly (readonly [string, string | undefined])[] = [
-    ['State', paint(stateText(found), fancy ? COLOURS[found.word] : undefined)],
+    ['State', paint(status.stateText ?? stateText(found), fancy ? COLOURS[found.word] : undefined)],
     ...more,
     ['Conf', found.conf],
     ['Base', state?.base],

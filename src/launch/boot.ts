@@ -26,6 +26,7 @@ import type { SubhostState } from '../state/subhost-state.js';
 import type { Booted, BootHost, BootRequest } from './boot-types.js';
 import { checkNetnsName, checkWiring, makeCables } from './cables.js';
 import { type CommandContext, checkScript, runHook, runValueCommand } from './host-commands.js';
+import { withImageStart } from './image-start.js';
 import type { Ended, KeeperSession } from './launcher.js';
 import { applyLimits, checkLimits } from './limits.js';
 import { makeDirectories, type Prepared, prepare } from './prepare.js';
@@ -208,12 +209,13 @@ class Boot {
     const { conf, name, base } = this.#state;
     this.#record({ step: 'commands' });
     const environment = { CONFIG: conf, NAME: name, ACTION: 'overlay-boot' };
-    const config = await resolveConfig(
+    const resolved = await resolveConfig(
       parsed,
       { conf, name, base },
       this.#host.settings,
       (command: CommandRequest) => runValueCommand(command, environment, this.#commandContext()),
     );
+    const config = withImageStart(resolved, this.#prepared.stack, this.#host.settings);
     if (this.#request.mkdir) makeDirectories(config, new Set());
     throwAll(
       checkPaths(config, commands, { logDir: this.#host.settings.logDir, guarded: this.#host.guarded() }),

@@ -2,25 +2,20 @@
  * The confs of boxes, BOXES/NAME.conf. One is made when the box first needs it, and from then on is the
  * administrator's: nothing here writes it again.
  */
-import { chmodSync, existsSync, linkSync, mkdirSync, rmSync, statSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
-import { asWritten, parseAssignments } from '../config/assignments.js';
+import { chmodSync, existsSync, linkSync, mkdirSync, rmSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { type Assignment, asWritten, parseAssignments } from '../config/assignments.js';
 import type { Settings } from '../config/settings.js';
 import { readTrusted } from '../config/trust.js';
 import { isSubhostName } from '../config/values.js';
 import { errnoOf, UserError } from '../errors.js';
-import { findInLayers } from '../stack/find-in-layers.js';
 import { realPath } from '../stack/root-kind.js';
 import { namesIn, syncDirectory, writeFileAtomic } from '../sys/files.js';
-import { layersOf } from './box.js';
 import { removeIfEmpty } from './mount-point.js';
 import type { Prepared } from './prepare.js';
 
 /** BASE of the boxes whose conf is made here: what is mounted and shared is relative to it. */
 const BASES = '/var/lib/overlay-boot/boxes';
-
-/** A start/stop script that is started in a box whose image has it. */
-const STARTUP = '/startup';
 
 type Places = Pick<Settings, 'boxes' | 'runDir'>;
 
@@ -39,32 +34,36 @@ export const confNames = ({ boxes }: Places): string[] =>
     .filter(isSubhostName);
 
 /**
- * Makes the conf of a box, unless there is one.
- * @param instance  what it is, or an image that it will be of
+ * Makes the conf of a box, unless there is one, and the directories that it names.
  * @returns true where it was made
  */
-export function makeBoxConf(
-  places: Places,
-  name: string,
-  instance: { wafers: string; name: string },
-): boolean {
+export function makeBoxConf(places: Places, name: string): boolean {
   const conf = boxConf(places, name);
-  if (existsSync(conf)) return false;
-  const startup = findInLayers(layersOf(instance.wafers, instance.name), STARTUP);
-  const isScript = startup !== undefined && (statSync(startup).mode & 0o111) !== 0;
-  const base = join(BASES, name);
-  mkdirSync(base, { recursive: true, mode: 0o755 });
   mkdirSync(dirname(conf), { recursive: true, mode: 0o755 });
-  return writeNew(conf, confText(name, base, isScript ? `START=${STARTUP}` : '#START=networking ssh'));
+  const made = !existsSync(conf) && writeNew(conf, confText(name, join(BASES, name)));
+  makeBase(conf);
+  return made;
 }
 
-const confText = (name: string, base: string, start: string): string => `\
+/** BASE, and LIVE in it unless that is somewhere else: whoever boots the box with the host makes none. */
+function makeBase(conf: string): void {
+  const { assignments } = parseAssignments(readTrusted(conf).text, conf);
+  const base = assignments.find(({ name }) => name === 'BASE');
+  if (!base || base.command || base.value === '') return;
+  const path = resolve(dirname(conf), base.value);
+  mkdirSync(path, { recursive: true, mode: 0o755 });
+  if (!assignments.some(({ name, value }) => name === 'LIVE' && value !== ''))
+    mkdirSync(join(path, 'live'), { recursive: true });
+}
+
+const confText = (name: string, base: string): string => `\
 # The box ${name}: boxctl(8) has made this file and leaves it alone. overlay-boot.conf(5) has all variables; what is
 # changed holds from the next start on.
 BASE=${base}
 STACK=${name}
-# What is started in it, in order: services, or start/stop scripts by their absolute paths.
-${start}
+# What is started in it, in order: services, or start/stop scripts by their absolute paths. Unless it is said here it is
+# for each image /startup, where that has it, else networking and ssh.
+#START=networking ssh
 # A cable to a bridge of the host. With a MAC address of its own the box is found again at once after a cutover.
 #CABLES=br0=02:00:00:00:00:01
 `;
@@ -148,5 +147,23 @@ export function checkBoxConf(
       todo: `a box has its own: leave NAME out`,
     });
   if (commands.has('STACK') || config.stack?.kind !== 'named' || config.stack.name !== name)
-    throw new UserError({ what: `${conf}: STACK is not the box`, todo: `write STACK=${name}` });
+    throw otherStack(conf, name);
 }
+
+/**
+ * Of the same mistake, before STACK is looked for.
+ * @throws UserError
+ */
+export function checkBoxStack(places: Places, name: string): void {
+  const conf = boxConf(places, name);
+  const { assignments } = parseAssignments(readTrusted(conf).text, conf);
+  const stack = assignments.find((one) => one.name === 'STACK');
+  if (!stack || stack.command || stack.value !== name) throw otherStack(conf, name, stack);
+}
+
+const otherStack = (conf: string, name: string, stack?: Assignment): UserError =>
+  new UserError({
+    ...(stack && { at: stack }),
+    what: `${stack ? '' : `${conf}: `}STACK: the stack of a box is its own current instance`,
+    todo: `write STACK=${name}`,
+  });

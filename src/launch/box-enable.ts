@@ -19,7 +19,8 @@ type Waits = Pick<StorePlaces, 'onWait'>;
 export async function enableBox(settings: Settings, name: string, places: StorePlaces): Promise<boolean> {
   const { wafers } = places;
   const conf = boxConf(settings, name);
-  makeBoxConf(settings, name, { wafers, name: requireBox(wafers, name).current.instance });
+  requireBox(wafers, name);
+  makeBoxConf(settings, name);
   const changed = await changeList(settings, places, (lines) =>
     lines.some((line) => line.conf === conf) ? lines : [...lines, { text: conf, conf }],
   );

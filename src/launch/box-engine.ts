@@ -10,7 +10,7 @@ import type { SubhostState } from '../state/subhost-state.js';
 import { boot } from './boot.js';
 import type { BootHost, BootRequest } from './boot-types.js';
 import { checkBootable } from './box.js';
-import { boxConf, checkBoxConf, configureConf, writeConfigureConf } from './box-conf.js';
+import { boxConf, checkBoxConf, checkBoxStack, configureConf, writeConfigureConf } from './box-conf.js';
 import { checkWiring } from './cables.js';
 import { checkUnused } from './mount-point.js';
 import { type Prepared, prepare } from './prepare.js';
@@ -86,6 +86,7 @@ export class SubhostEngine implements BoxEngine {
 
   async prepare(instance: string): Promise<void> {
     this.#running();
+    checkBoxStack(this.#host.settings, this.#options.name);
     const prepared = await prepare(
       this.#host,
       this.#request(boxConf(this.#host.settings, this.#options.name)),

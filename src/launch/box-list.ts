@@ -2,9 +2,10 @@
 import type { Settings } from '../config/settings.js';
 import type { Engine } from '../config/subhost-config.js';
 import { readSubhostsList } from '../config/subhosts-list.js';
+import { isSubhostName } from '../config/values.js';
 import { errnoOf, Failure } from '../errors.js';
 import { realPath } from '../stack/root-kind.js';
-import { fallbackOf, readPoint } from '../stack/store.js';
+import { fallbackOf, pointNames, readPoint } from '../stack/store.js';
 import { imageOfInstance, instanceInUse } from './box.js';
 import { boxConf, configureConf, confNames } from './box-conf.js';
 import { engineOfBox } from './box-nspawn-conf.js';
@@ -56,7 +57,9 @@ export interface BoxQuestion {
   readonly asRoot: boolean;
 }
 
-/** The boxes that have a conf, or run from one that was removed, by name. */
+/**
+ * The boxes, by name: points whose name can be a subhost's. Where the store may not be looked into, those with a conf.
+ */
 export async function boxRows(
   places: WaferPlaces,
   settings: Settings,
@@ -66,7 +69,8 @@ export async function boxRows(
   const running = [...subhosts.values()].filter(({ name, state }) => state?.conf === boxConf(settings, name));
   const contained = await seenByNspawn(places, settings, { asRoot });
   const up = [...running.map(({ name }) => name), ...contained.keys()];
-  const names = only ?? [...new Set([...confNames(settings), ...up])].sort();
+  const known = quietly(() => pointNames(places.wafers).filter(isSubhostName)) ?? confNames(settings);
+  const names = only ?? [...new Set([...known, ...up])].sort();
   const confs = quietly(() => readSubhostsList(settings.subhosts))?.map(realPath);
   return names.map((name) => {
     const conf = boxConf(settings, name);

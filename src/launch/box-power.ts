@@ -15,7 +15,7 @@ export const startBox = async (box: Box): Promise<Started> =>
 /** All that keeps it from starting is told while it still runs, if it does. */
 async function prepared({ name, places, settings, engine }: Box): Promise<void> {
   const { current } = requireBox(places.wafers, name);
-  makeBoxConf(settings, name, { wafers: places.wafers, name: current.instance });
+  makeBoxConf(settings, name);
   await engine.prepare(current.instance);
 }
 

@@ -96,9 +96,8 @@ async function makeBox(box: Box, image: string): Promise<BoxSwitched> {
   return await aloneWithNew(box, image, async () => {
     let confMade = false;
     try {
-      const instance = instanceName(image, name);
-      confMade = makeBoxConf(settings, name, { wafers: places.wafers, name: instance });
-      await engine.prepare(instance);
+      confMade = makeBoxConf(settings, name);
+      await engine.prepare(instanceName(image, name));
       return { image, changed: true, started: await engine.start() };
     } catch (error) {
       await deletePoint(places, name).catch(() => undefined); // the error that led here is the one to tell

@@ -11,6 +11,7 @@ import { throwAll } from '../errors.js';
 import type { Stack } from '../stack/stack.js';
 import type { BootHost, BootRequest } from './boot-types.js';
 import { runValueCommand } from './host-commands.js';
+import { withImageStart } from './image-start.js';
 import { checkLimits } from './limits.js';
 import { stackOf } from './read-stack.js';
 
@@ -47,7 +48,8 @@ export async function prepare(host: BootHost, request: BootRequest): Promise<Pre
   throwAll(checkPaths(config, commands, commands.size > 0 ? known : { ...known, mounts: host.mounts() }));
   checkLimits(conf, config.limits, host.cgroupMount);
   const rooted = (['LOWER', 'UPPER', 'WORK', 'STACK'] as const).every((variable) => !commands.has(variable));
-  return { parsed, identity, commands, config, stack: rooted ? await stackOf(config, host) : undefined };
+  const stack = rooted ? await stackOf(config, host) : undefined;
+  return { parsed, identity, commands, config: withImageStart(config, stack, host.settings), stack };
 }
 
 /** --mkdir: what a first boot would otherwise ask the administrator to make. */

@@ -172,11 +172,29 @@ export const instancesOf = (wafers: string, point: string): Instance[] =>
  */
 export function readPoint(wafers: string, name: string): Point | undefined {
   const directory = pointDirectory(wafers, name);
-  const numbers = numbersIn(directory);
-  if (!numbers) return undefined;
+  for (let before: string | undefined; ; ) {
+    const numbers = numbersIn(directory);
+    const link = linkTarget(`${directory}/current`);
+    try {
+      return numbers && pointOf(name, { directory, numbers, link });
+    } catch (error) {
+      // Whoever changes it may have done so while it was looked at: then it looks otherwise now.
+      const seen = [link, ...(numbers ?? [])].join();
+      if (seen === before) throw error;
+      before = seen;
+    }
+  }
+}
+
+interface PointParts {
+  readonly directory: string;
+  readonly numbers: readonly number[];
+  readonly link: string | undefined;
+}
+
+function pointOf(name: string, { directory, numbers, link }: PointParts): Point {
   // The first has replaced none: a number only ever leads to a lower one.
   const generations = numbers.map((number, i) => readGeneration(directory, number, i === 0));
-  const link = linkTarget(`${directory}/current`);
   const current = generations.find(({ number }) => String(number) === link);
   if (current) return { name, directory, generations, current };
   throw new Failure({

@@ -77,6 +77,10 @@ describe('boxctl (without booting)', () => {
       '--timeout "x" is no number of seconds: write 0 or more, 0 for no limit',
     ],
     [
+      ['start', 'a', '--timeout', '-1'],
+      '--timeout "-1" is no number of seconds: write 0 or more, 0 for no limit',
+    ],
+    [
       ['enable', 'gone'],
       'no box "gone": boxctl cutover-instance gone IMAGE makes one; boxctl list --all shows those that there are',
     ],

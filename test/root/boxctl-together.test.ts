@@ -142,6 +142,19 @@ describe('boxctl, with others at the same box', () => {
     expect((await run(sandbox(), 'cutover-instance', 'web', 'two')).stdout).to.equal('web: two, running\n');
   });
 
+  it('reads a point well that is cut over between two looks', async () => {
+    await sh('stacko new-stackpoint web one');
+    // Its numbers have been read, and not yet which of them is current.
+    const meanwhile = {
+      call: 'readdirSync',
+      path: '/points/web',
+      run: 'stacko cutover-stackpoint web two',
+    };
+    const { code, stdout, stderr } = await ended(startWith(meanwhile, 'list', 'web'));
+    expect([code, stderr]).to.deep.equal([0, '']);
+    expect(stdout).to.match(/^web +stopped +two +one /m);
+  });
+
   describe('of an overlay-stop while the box starts', () => {
     /** Begins a command on a box, and once `hangs` is being started stops it by overlay-stop. */
     const stopWhile = async (...args: readonly string[]): Promise<Running> => {

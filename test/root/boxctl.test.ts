@@ -275,7 +275,7 @@ describe('boxctl', () => {
       const text = readFileSync(subhosts.outside(CONF), 'utf8');
       expect(text).to.match(/^BASE=\/var\/lib\/overlay-boot\/boxes\/system1$/m);
       expect(text).to.match(/^STACK=system1$/m);
-      expect(text).to.match(/^START=\/startup$/m);
+      expect(text).not.to.match(/^START=/m);
       expect(await sh(`stat -c '%a %U' ${CONF} /etc/overlay-boot/boxes`)).to.equal('644 root\n755 root\n');
       expect(await sh('ls -A /etc/overlay-boot/boxes')).to.equal('system1.conf\n');
       await sh(`echo 'LOG=/var/log/mine.log' >>${CONF}`);
@@ -288,7 +288,11 @@ describe('boxctl', () => {
     it('has to be the one of its box', async () => {
       await up();
       for (const [change, line] of [
-        ['s/^STACK=.*/STACK=other/', `${CONF}: STACK is not the box: write STACK=system1`],
+        [
+          's/^STACK=.*/STACK=other/',
+          `${CONF}:2: STACK: the stack of a box is its own current instance: write STACK=system1`,
+        ],
+        ['/^STACK=/d', `${CONF}: STACK: the stack of a box is its own current instance: write STACK=system1`],
         [
           's/^STACK=.*/NAME=other\\nSTACK=system1/',
           `${CONF}: NAME is other: a box has its own: leave NAME out`,
@@ -300,6 +304,50 @@ describe('boxctl', () => {
         );
         expect(await boxctl('restart', 'system1')).to.deep.equal(refused(line ?? '', 2));
       }
+      await writeBoxConf(sandbox(), 'system1', 'NAME=\n');
+      expect(await boxctl('restart', 'system1'), 'the default').to.deep.equal(printed('system1: running'));
+    });
+
+    it('that was written beforehand is all that has to be: what it names is made', async () => {
+      await writeBoxConf(sandbox(), 'system1');
+      await sh('rm -r /var/lib/overlay-boot');
+      expect(await boxctl('cutover-instance', 'system1', 'foo-0.1')).to.deep.equal(
+        printed('system1: foo-0.1, running'),
+      );
+    });
+
+    it('without a box is none yet, for every command', async () => {
+      await writeBoxConf(sandbox(), 'system1');
+      expect(await boxctl('list', '--all')).to.deep.equal(printed('there is no box'));
+      for (const verb of ['list', 'status', 'start', 'enable', 'poweroff', 'configure'])
+        expect(await boxctl(verb, 'system1'), verb).to.deep.equal(
+          refused(
+            'no box "system1": boxctl cutover-instance system1 IMAGE makes one; boxctl list --all shows those that there are',
+            2,
+          ),
+        );
+      await sh('stacko new-stackpoint system1 foo-0.1; rm /etc/overlay-boot/boxes/*');
+      expect((await boxctl('list', '--all')).stdout, 'the other way round').to.match(/^system1 +stopped /m);
+    });
+
+    it('that says nothing of START has each image bring its own services', async () => {
+      await sh('cd /srv/t; tar -xzf foo-0.1.tar.gz -C data; rm data/startup; tar -C data -cf none.tar .');
+      expect((await boxctl('stage-image', '/srv/t/none.tar')).code).to.equal(0);
+      const started = async (): Promise<readonly string[]> => subhosts.record('system1')?.start ?? [];
+      for (const [image, services] of [
+        ['none', ['networking', 'ssh']],
+        ['foo-0.2', ['/startup']],
+      ] as const) {
+        expect(await boxctl('cutover-instance', 'system1', image)).to.deep.equal(
+          printed(`system1: ${image}, running`),
+        );
+        expect(await started(), image).to.deep.equal(services);
+      }
+      await boxctl('fallback-instance', 'system1');
+      expect(await started()).to.deep.equal(['networking', 'ssh']);
+      await sh('chmod 644 "$WAFERS/foo-0.2/data/startup"');
+      await boxctl('cutover-instance', 'system1', 'foo-0.2');
+      expect(await started(), 'not executable').to.deep.equal(['networking', 'ssh']);
     });
   });
 
@@ -381,6 +429,9 @@ describe('boxctl', () => {
       shell.child.stdin?.write('echo in\n');
       await eventually('the shell runs', () => shell.stdout === 'in\n');
       expect((await boxctl('list')).stdout).to.match(/^system1 +configuring +foo-0\.1 /m);
+      expect((await boxctl('status', 'system1')).stdout).to.include(
+        '  State      configuring: a shell of boxctl configure system1 is in it\n',
+      );
       const start = sandbox().spawn(['boxctl', 'start', 'system1'], { env: BOX_ENVIRONMENT });
       await eventually('it waits', () =>
         /^boxctl: waiting for boxctl configure system1 \(pid \d+\)\n$/.test(start.stderr),
@@ -464,6 +515,12 @@ describe('boxctl', () => {
     expect(await sh('head -c -1 /etc/subhosts.conf | base64')).to.equal(before);
   });
 
+  it('enables a box that was never started: it starts with the host', async () => {
+    await sh('stacko new-stackpoint system1 foo-0.1');
+    await boxctl('enable', 'system1');
+    expect(await sh('overlay-boot --all')).to.equal('system1: running\n');
+  });
+
   it('enables many at once', async () => {
     const names = ['a', 'b', 'c', 'd'];
     await sh(`for i in ${names.join(' ')}; do stacko new-stackpoint $i foo-0.1; done`);
@@ -499,6 +556,10 @@ describe('boxctl', () => {
 
   it('lists boxes and images for anyone, as tables and as JSON', async () => {
     expect(await boxctl('list')).to.deep.equal(printed('there is no box'));
+    expect(await sandbox().run(['boxctl', 'list-images'], { env: { WAFERS: '/srv/t/none' } })).to.include({
+      code: 0,
+      stdout: 'there is no image\n',
+    });
     await up();
     await boxctl('cutover-instance', 'system1', 'foo-0.2');
     await sh('stacko new-stackpoint other foo-0.1');
@@ -553,13 +614,15 @@ describe('boxctl', () => {
     ]);
     const { stdout } = await anyone('status', 'system1');
     expect(stdout).to.match(
-      /^system1\n State running\n Image foo-0\.2 \(generation 2\)\n Fallback foo-0\.1\n/,
+      /^system1\n State running\n Image foo-0\.2 \(generation 2\)\n Instance foo-0\.2@system1\n Fallback foo-0\.1\n/,
     );
     expect(JSON.parse((await boxctl('status', 'system1', '--json')).stdout)).to.include({
       image: 'foo-0.2',
       state: 'running',
     });
-    expect((await anyone('status', 'other')).stdout).to.include('State stopped');
+    expect((await anyone('status', 'other')).stdout).to.include(
+      'State stopped: boxctl start other starts it\n Image foo-0.1 (generation 1)\n Instance foo-0.1@other\n',
+    );
     expect((await anyone('status', 'gone')).stderr).to.include('boxctl: no box "gone"');
     expect(await anyone('start', 'system1')).to.deep.equal(refused('must be root'));
     await sh(`mv ${CONF} /srv/t/conf`);
