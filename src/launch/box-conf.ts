@@ -40,6 +40,7 @@ export const confNames = ({ boxes }: Places): string[] =>
 export function makeBoxConf(places: Places, name: string): boolean {
   const conf = boxConf(places, name);
   mkdirSync(dirname(conf), { recursive: true, mode: 0o755 });
+  clearUnfinished(conf);
   const made = !existsSync(conf) && writeNew(conf, confText(name, join(BASES, name)));
   makeBase(conf);
   return made;
@@ -70,7 +71,6 @@ STACK=${name}
 
 /** Writes a file that is not there yet, whole. @returns false where somebody else was quicker */
 function writeNew(path: string, text: string): boolean {
-  clearUnfinished(path);
   const beside = unfinishedPath(path, process.pid);
   writeFileAtomic(beside, text);
   try {

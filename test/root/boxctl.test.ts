@@ -308,6 +308,14 @@ describe('boxctl', () => {
       expect(await boxctl('restart', 'system1'), 'the default').to.deep.equal(printed('system1: running'));
     });
 
+    it('is alone in its place, whenever the command that made it was killed', async () => {
+      await writeBoxConf(sandbox(), 'system1');
+      // Its process has ended: no pid is as large.
+      await sh(`cp -l ${CONF} /etc/overlay-boot/boxes/.system1.conf.99999999`);
+      await boxctl('cutover-instance', 'system1', 'foo-0.1');
+      expect(await sh('ls -A /etc/overlay-boot/boxes')).to.equal('system1.conf\n');
+    });
+
     it('that was written beforehand is all that has to be: what it names is made', async () => {
       await writeBoxConf(sandbox(), 'system1');
       await sh('rm -r /var/lib/overlay-boot');
