@@ -1,8 +1,9 @@
 /** Commands that are a table of verbs upon the store: stacko and boxctl. */
 import { resolve } from 'node:path';
-import { EXIT, UserError } from '../errors.js';
+import { EXIT, errnoOf, Failure, UserError } from '../errors.js';
 import type { ArchiveOptions } from '../launch/store-archives.js';
 import type { StorePlaces } from '../launch/store-lock.js';
+import { cannotRead, checkReadable } from '../stack/store.js';
 import type { Arguments, Command, Terminal } from './command.js';
 import { requireRoot } from './common-arguments.js';
 import { ProgressLine } from './common-progress.js';
@@ -20,8 +21,10 @@ export interface Verb {
   /** Names of its arguments; one in brackets may be left out. */
   readonly takes: string;
   readonly options?: readonly string[];
-  /** It changes nothing, and anyone may. */
-  readonly reads?: boolean;
+  /** It changes nothing, and anyone may; `store`: who may read that. */
+  readonly reads?: true | 'store';
+  /** Its 1 is an answer: what fails is 2. */
+  readonly asks?: true;
   /** Returns the exit code; 0 unless it does. */
   run(call: Call): Promise<number | undefined> | number | undefined;
 }
@@ -53,7 +56,23 @@ export async function runVerb(
   if (!verb) throw new UserError({ what: `unknown command ${printable(name)}`, todo });
   checkArguments(command, name, verb, { words, args });
   if (!verb.reads) requireRoot(terminal);
-  return (await verb.run({ places: placesOf(terminal), words, args, terminal })) ?? EXIT.ok;
+  const call = { places: placesOf(terminal), words, args, terminal };
+  try {
+    if (verb.reads !== true) checkReadable(call.places.wafers);
+    return (await verb.run(call)) ?? EXIT.ok;
+  } catch (error) {
+    throw asOurs(error, call, verb);
+  }
+}
+
+/** Errors with the words and the exit codes of commands of the store. */
+function asOurs(error: unknown, { places: { wafers } }: Call, { asks }: Verb): unknown {
+  if (!(error instanceof Error)) return error;
+  const { path = '' } = error as NodeJS.ErrnoException;
+  const told = path.startsWith(wafers) && errnoOf(error) === 'EACCES' ? cannotRead(path, error) : error;
+  if (asks) return new UserError({ what: told.message, cause: told });
+  // The codes of the command wafers are its own: here the name was a good one, and the store is not.
+  return told.name === 'WaferError' ? new Failure({ what: told.message, cause: told }) : told;
 }
 
 /** Set but empty means the default. */

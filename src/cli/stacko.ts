@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import { EXIT } from '../errors.js';
 import { imageNameOf } from '../launch/archive-kinds.js';
+import { type PointRow, pointRows } from '../launch/point-rows.js';
 import { importImage } from '../launch/store-archives.js';
 import { exportImage } from '../launch/store-export.js';
 import {
@@ -22,14 +23,18 @@ import {
   mountPoint,
   newInstance,
   newPoint,
-  type PointRow,
-  pointRows,
   type Switched,
   setInstance,
   unmountPoint,
 } from '../launch/store-points.js';
 import { mountPointOf, type TreeRow, waferForest } from '../launch/wafers.js';
-import { instanceName, parseInstanceName, readImage, requirePoint } from '../stack/store.js';
+import {
+  currentInstances,
+  instanceName,
+  parseInstanceName,
+  readImage,
+  requirePoint,
+} from '../stack/store.js';
 import type { Arguments, Command, Terminal } from './command.js';
 import { jsonText, paint, printable, sizeText, textTable } from './common-table.js';
 import { type Call, runVerb, shown, tell, type Verb, verbUsage, word } from './common-verbs.js';
@@ -101,7 +106,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
       return tell(call, `image ${word(call, 0)} exported: ${file}, ${sizeText(bytes)}`);
     },
   },
-  'list-images': { takes: '', options: ['json', 'tree'], reads: true, run: listImages },
+  'list-images': { takes: '', options: ['json', 'tree'], reads: 'store', run: listImages },
   'new-stackpoint': {
     takes: 'POINT IMAGE',
     async run(call) {
@@ -116,7 +121,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
       return tell(call, `point ${word(call, 0)} deleted`);
     },
   },
-  'list-stackpoints': { takes: '', options: ['json'], reads: true, run: listPoints },
+  'list-stackpoints': { takes: '', options: ['json'], reads: 'store', run: listPoints },
   'cutover-stackpoint': cutoverVerb,
   'cutover-stackpoint-instance': cutoverVerb,
   'fallback-stackpoint': fallbackVerb,
@@ -158,7 +163,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
   },
   'get-stackpoint-dir': {
     takes: 'POINT',
-    reads: true,
+    reads: 'store',
     run(call) {
       requirePoint(call.places.wafers, word(call, 0));
       return tell(call, mountPointOf(call.places, word(call, 0)));
@@ -166,7 +171,8 @@ const VERBS: Readonly<Record<string, Verb>> = {
   },
   'is-stackpoint-mounted': {
     takes: 'POINT',
-    reads: true,
+    reads: 'store',
+    asks: true,
     run(call) {
       const mounted = isPointMounted(call.places, word(call, 0));
       tell(call, `point ${word(call, 0)} is ${mounted ? '' : 'not '}mounted`);
@@ -203,7 +209,7 @@ function listImages({ places, args, terminal }: Call): undefined {
   if (args.has('tree')) return imageTree(places, args, terminal);
   const rows = imageRows(places);
   if (args.has('json')) print(jsonText(rows.map(imageJson), 2));
-  else if (rows.length > 0) print(textTable(IMAGE_COLUMNS, rows, { fancy }));
+  else print(rows.length > 0 ? textTable(IMAGE_COLUMNS, rows, { fancy }) : 'there is no image');
 }
 
 const stateOf = ({ state, mounted }: ImageRow): string =>
@@ -232,7 +238,7 @@ const imageJson = ({ name, parent, state, mounted, points }: ImageRow) => ({
 function imageTree(places: StorePlaces, args: Arguments, { print, fancy }: Terminal): undefined {
   const isPart = ({ name, sealed }: { readonly name: string; readonly sealed: boolean }): boolean =>
     sealed || parseInstanceName(name) !== undefined || readImage(places.wafers, name) !== undefined;
-  const current = new Set(pointRows(places).map((point) => point.current.instance));
+  const current = currentInstances(places.wafers);
   const rows = waferForest(places, isPart);
   if (args.has('json')) {
     const jsonOf = ({ name, parent }: TreeRow) => ({
@@ -243,7 +249,7 @@ function imageTree(places: StorePlaces, args: Arguments, { print, fancy }: Termi
     print(jsonText(rows.map(jsonOf), 2));
     return;
   }
-  for (const { branch, name, stacked, sealed, broken } of rows) {
+  const lines = rows.map(({ branch, name, stacked, sealed, broken }) => {
     const isImage = !name.includes('@');
     const marks = [
       ...(isImage && !sealed ? [paint('open', fancy ? 'yellow' : undefined)] : []),
@@ -251,15 +257,27 @@ function imageTree(places: StorePlaces, args: Arguments, { print, fancy }: Termi
       ...(stacked ? ['mounted'] : []),
       ...(broken === undefined ? [] : [paint(`broken: ${broken}`, fancy ? 'red' : undefined)]),
     ];
-    print(`${branch}${printable(name)}${marks.length === 0 ? '' : ` (${marks.join(', ')})`}`);
-  }
+    return `${branch}${printable(name)}${marks.length === 0 ? '' : ` (${marks.join(', ')})`}`;
+  });
+  print(lines.length > 0 ? lines.join('\n') : 'there is no image');
 }
 
 function listPoints({ places, args, terminal }: Call): undefined {
   const rows = pointRows(places);
   if (args.has('json')) terminal.print(jsonText(rows.map(pointJson), 2));
-  else if (rows.length > 0) terminal.print(textTable(POINT_COLUMNS, rows, { fancy: terminal.fancy }));
+  else if (rows.length === 0) terminal.print('there is no point');
+  else terminal.print(textTable(columnsOf(rows), rows, { fancy: terminal.fancy }));
 }
+
+/** A column for what is wrong, where something is. */
+const columnsOf = (rows: readonly PointRow[]) =>
+  rows.some(({ broken }) => broken !== undefined) ? [...POINT_COLUMNS, BROKEN_COLUMN] : POINT_COLUMNS;
+
+const BROKEN_COLUMN = {
+  title: 'BROKEN',
+  text: ({ broken }: PointRow) => broken,
+  colour: () => 'red' as const,
+};
 
 const POINT_COLUMNS = [
   { title: 'POINT', text: ({ name }: PointRow) => name },
@@ -268,7 +286,7 @@ const POINT_COLUMNS = [
   {
     title: 'GENERATION',
     align: 'right' as const,
-    text: ({ current }: PointRow) => String(current.number),
+    text: ({ current }: PointRow) => current && String(current.number),
   },
   {
     title: 'MOUNTED',
@@ -277,19 +295,21 @@ const POINT_COLUMNS = [
   },
 ];
 
-const pointJson = ({ name, image, current, fallback: before, mounted, path, generations }: PointRow) => ({
-  name,
-  image,
-  instance: current.instance,
-  generation: current.number,
-  fallback: before ?? null,
-  mounted,
-  path,
-  generations: generations.map(({ number, instance, replaced }) => ({
+const pointJson = (row: PointRow) => ({
+  name: row.name,
+  image: row.image ?? null,
+  instance: row.current?.instance ?? null,
+  generation: row.current?.number ?? null,
+  fallback: row.fallback ?? null,
+  mounted: row.mounted,
+  path: row.path,
+  generations: row.generations.map(({ number, instance, replaced }) => ({
     number,
     instance,
     replaced: replaced ?? null,
   })),
+  broken: row.broken !== undefined,
+  why: row.broken ?? null,
 });
 
 void runCommand(command);

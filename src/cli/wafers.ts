@@ -12,6 +12,7 @@ import {
   waferForest,
 } from '../launch/wafers.js';
 import { WaferError } from '../stack/from-wafers.js';
+import { checkReadable } from '../stack/store.js';
 import type { Command, Terminal } from './command.js';
 import { requireRoot } from './common-arguments.js';
 import { jsonText, paint, printable } from './common-table.js';
@@ -25,6 +26,7 @@ const command: Command = {
   async main(args, terminal) {
     const [verb, ...words] = args.positionals;
     const places = placesOf(terminal);
+    checkReadable(places.wafers);
     if (args.has('json') && verb !== 'tree')
       throw new UserError({ what: '--json is for wafers tree', todo: 'see wafers --help' });
     switch (verb) {
@@ -91,7 +93,8 @@ function tree(places: WaferPlaces, { json }: { json: boolean }, { print, fancy }
     print(jsonText(rows.map(jsonOf), 2));
     return;
   }
-  for (const row of rows) print(`${row.branch}${printable(row.name)}${marksOf(row, fancy)}`);
+  const lines = rows.map((row) => `${row.branch}${printable(row.name)}${marksOf(row, fancy)}`);
+  print(lines.length > 0 ? lines.join('\n') : 'there is no wafer');
 }
 
 const jsonOf = ({ name, parent, stacked, sealed, broken }: TreeRow) => ({

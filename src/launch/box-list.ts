@@ -10,9 +10,9 @@ import { imageOfInstance, instanceInUse } from './box.js';
 import { boxConf, configureConf, confNames } from './box-conf.js';
 import { engineOfBox } from './box-nspawn-conf.js';
 import { seenByNspawn } from './box-nspawn-seen.js';
+import { pointRows } from './point-rows.js';
 import { type FoundSubhost, findSubhosts } from './status.js';
 import { type ImageRow, imageRows } from './store-images.js';
-import { pointRows } from './store-points.js';
 import type { WaferPlaces } from './wafers.js';
 
 /** What is seen of a box that runs, whatever runs it. */

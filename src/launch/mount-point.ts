@@ -1,5 +1,5 @@
 /** Mount points in STACKS: made, mounted on, and taken away again, with the words for what is in the way. */
-import { mkdirSync, rmdirSync, statSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoOf, Failure, quoted } from '../errors.js';
 import type { Wafer } from '../stack/from-wafers.js';
@@ -14,13 +14,40 @@ const TRIES = 50;
 /** Is anything mounted there? Links on the way are followed. */
 export const isStacked = (path: string): boolean => isMountPoint(realPath(path));
 
-/** @throws Failure for what is there and is no directory */
+/** @throws Failure for what is there and is no directory, or has files of its own, which nobody would see then */
 export function checkMountPoint(path: string): void {
-  if (!(statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? true))
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat && !stat.isDirectory())
     throw new Failure({
       what: `${path} is no directory`,
       todo: 'the stack would be mounted there: move it away',
     });
+  // Somebody may mount and unmount there meanwhile: then it is not the directory's own files that were seen.
+  if (stat && hasEntries(path) && !isStacked(path) && hasEntries(path))
+    throw new Failure({
+      what: `${path} is not empty`,
+      todo: 'the stack would be mounted there and hide what is in it: move that away',
+    });
+}
+
+const hasEntries = (directory: string): boolean => readdirSync(directory).length > 0;
+
+/** Of several mounts in a message so many are shown. */
+const SHOWN = 5;
+
+/** @throws Failure where more is mounted there than the one stack: who unmounts that does not put it back */
+export function refuseOtherMounts(path: string): void {
+  const real = realPath(path);
+  const mounts = mountsAt(path);
+  const own = mounts.findIndex(({ mountPoint }) => mountPoint === real);
+  const others = mounts.filter(({ type }, i) => i !== own || type !== 'overlay');
+  if (others.length === 0) return;
+  const names = others.slice(0, SHOWN).map(({ mountPoint, type }) => `${mountPoint} (${type})`);
+  const more = others.length > SHOWN ? ` and ${others.length - SHOWN} more` : '';
+  throw new Failure({
+    what: `${path} is busy: somebody has mounted ${names.join(', ')}${more} there`,
+    todo: 'unmount that first',
+  });
 }
 
 /**

@@ -34,7 +34,7 @@ export async function stackOf(config: SubhostConfig, { wafers }: StackPlaces): P
 /** A point, of which the current instance is meant, or else a wafer. */
 async function namedStack(name: string, wafers: string): Promise<Stack> {
   const [{ stackOfPoint }, { stackOfWafer }] = await Promise.all([
-    import('../stack/store.js'),
+    import('../stack/from-store.js'),
     import('../stack/from-wafers.js'),
   ]);
   return stackOfPoint(name, { wafers }) ?? stackOfWafer(name, { wafers });

@@ -193,11 +193,7 @@ async function start(
 /** Writes what tar says is the archive, compressed as the file's name has it. @returns its bytes */
 async function store(tar: StartedProgram, destination: Destination): Promise<number> {
   const { file, onProgress, signal } = destination;
-  const compressor = compressorFor(file);
-  const plain = outputOf(tar);
-  const packed = compressor
-    ? throughProgram(await start([compressor, '--stdout'], { stdin: 'pipe', signal }), plain)
-    : plain;
+  const packed = await compressed(tar, compressorFor(file), signal);
   let done = 0;
   const timer = setInterval(() => onProgress?.({ done, total: undefined }), PROGRESS_MS);
   try {
@@ -208,6 +204,20 @@ async function store(tar: StartedProgram, destination: Destination): Promise<num
     return done;
   } finally {
     clearInterval(timer);
+  }
+}
+
+async function compressed(
+  tar: StartedProgram,
+  compressor: string | undefined,
+  signal: AbortSignal | undefined,
+): Promise<AsyncIterable<Buffer>> {
+  if (compressor === undefined) return outputOf(tar);
+  try {
+    return throughProgram(await start([compressor, '--stdout'], { stdin: 'pipe', signal }), outputOf(tar));
+  } catch (error) {
+    tar.stdout?.destroy(); // nobody will read it: it ends by that
+    throw error;
   }
 }
 

@@ -5,6 +5,7 @@
  */
 import { closeSync, openSync, statfsSync } from 'node:fs';
 import { errnoOf, Failure } from '../errors.js';
+import { checkReadable } from '../stack/store.js';
 import { makeDirectory } from '../sys/files.js';
 import { holderOf } from './lock-holder.js';
 import { clearDiscarded, clearUnfinished } from './make-wafer.js';
@@ -39,6 +40,7 @@ export async function withStore<T>(
 ): Promise<T> {
   const { wafers } = places;
   try {
+    checkReadable(wafers);
     makeDirectory(wafers, 0o700);
     return await locked(places, change);
   } catch (error) {

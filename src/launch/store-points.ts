@@ -2,25 +2,29 @@
 import { existsSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { Failure, quoted, UserError } from '../errors.js';
+import { checkWhole, whyBroken } from '../stack/from-store.js';
 import { readWafer, requireWafer, stackOfWafer } from '../stack/from-wafers.js';
-import { realPath } from '../stack/root-kind.js';
 import {
   checkInstanceName,
   checkStoreName,
   fallbackOf,
+  imageOfInstance,
   instancesOf,
   type Point,
-  parseInstanceName,
   pointDirectory,
-  pointNames,
-  readPoint,
   requirePoint,
   requireSealed,
 } from '../stack/store.js';
 import { syncDirectory } from '../sys/files.js';
-import { mountsOf } from '../sys/mountinfo.js';
-import { buildBeside, createWafer, prepareLink, resetData } from './make-wafer.js';
-import { checkMountPoint, checkUnused, isStacked, mountAt, unmountAt } from './mount-point.js';
+import { buildBeside, createWafer, discard, prepareLink, replaceData, resetData } from './make-wafer.js';
+import {
+  checkMountPoint,
+  checkUnused,
+  isStacked,
+  mountAt,
+  refuseOtherMounts,
+  unmountAt,
+} from './mount-point.js';
 import { makeGeneration, noted, parentOf, undoing } from './store-change.js';
 import { checkFree, parentWafer, refuseUse } from './store-images.js';
 import { checkRoomToMount, type Store, type StorePlaces, withStore } from './store-lock.js';
@@ -76,8 +80,16 @@ function makePoint(beside: string, instance: string): void {
   syncDirectory(beside);
 }
 
+/** Makes what there is not of an instance. */
 function makeInstance(wafers: string, instance: string, image: string): void {
-  createWafer(join(wafers, instance), { parent: parentWafer(wafers, instance, image) });
+  const parent = parentWafer(wafers, instance, image);
+  const directory = join(wafers, instance);
+  if (parent && readWafer(wafers, instance)?.parent === image) {
+    replaceData(directory, parent);
+    return;
+  }
+  if (existsSync(directory)) discard(directory); // somebody has removed all that made it one
+  createWafer(directory, { parent });
 }
 
 /**
@@ -91,9 +103,15 @@ export async function deletePoint(places: StorePlaces, point: string): Promise<v
     const instances = instancesOf(wafers, point);
     if (!existsSync(pointDirectory(wafers, point)) && instances.length === 0) requirePoint(wafers, point);
     refuseMounted(store, point, 'umount it');
-    for (const { name } of instances) refuseUse(requireWafer(wafers, name));
+    for (const { name } of instances) refuseUseOf(wafers, name);
     await noted(wafers, { change: 'delete-point', point }, () => {});
   });
+}
+
+/** One of which something was removed by hand may be in use, too. */
+function refuseUseOf(wafers: string, instance: string): void {
+  const wafer = readWafer(wafers, instance);
+  if (wafer) refuseUse(wafer);
 }
 
 function refuseMounted(places: WaferPlaces, point: string, todo: string): void {
@@ -110,7 +128,8 @@ export async function newInstance(places: StorePlaces, point: string, image: str
   const instance = checkInstanceName(image, point);
   return await withStore(places, ({ wafers }) => {
     requirePoint(wafers, point);
-    if (readWafer(wafers, instance)) return false;
+    const there = readWafer(wafers, instance);
+    if (there?.hasData) return false;
     requireSealed(wafers, image);
     makeInstance(wafers, instance, image);
     return true;
@@ -124,14 +143,16 @@ export async function newInstance(places: StorePlaces, point: string, image: str
 export async function deleteInstance(places: StorePlaces, point: string, image: string): Promise<void> {
   const instance = checkInstanceName(image, point);
   await withStore(places, async ({ wafers }) => {
-    const { current } = requirePoint(wafers, point);
-    const wafer = requireInstance(wafers, point, image);
+    const { current, generations } = requirePoint(wafers, point);
+    // One that was removed by hand is still in the history.
+    if (!generations.some((generation) => generation.instance === instance))
+      requireInstance(wafers, point, image);
     if (current.instance === instance)
       throw new Failure({
         what: `${quoted(instance)} is the current instance of ${quoted(point)}`,
         todo: `stacko cutover-stackpoint ${point} to another image first, or delete-stackpoint ${point}`,
       });
-    refuseUse(wafer);
+    refuseUseOf(wafers, instance);
     await noted(wafers, { change: 'delete-instance', instance }, () => {});
   });
 }
@@ -192,14 +213,14 @@ async function toImage(store: Store, point: Point, image: string): Promise<Switc
   const instance = checkInstanceName(image, point.name);
   requireSealed(wafers, image);
   const path = mountPointOf(store, point.name);
-  if (point.current.instance === instance)
-    return { instance, changed: false, mountedAt: isStacked(path) ? path : undefined };
   const there = readWafer(wafers, instance);
+  if (point.current.instance === instance && there?.hasData)
+    return { instance, changed: false, mountedAt: isStacked(path) ? path : undefined };
   if (there) refuseUse(there);
   const number = 1 + Math.max(...point.generations.map((generation) => generation.number));
   const made = there ? undefined : instance;
   return await noted(wafers, { change: 'generation', point: point.name, number, made }, async () => {
-    if (!there) makeInstance(wafers, instance, image);
+    if (!there?.hasData) makeInstance(wafers, instance, image);
     const place = join(point.directory, String(number));
     buildBeside(place, (beside) => makeGeneration(beside, instance, point.current.number), wafers);
     return await switchTo(store, point, { number, instance });
@@ -219,8 +240,18 @@ export async function fallback(places: StorePlaces, point: string): Promise<Swit
       throw new Failure({
         what: `point ${quoted(point)} has nothing to fall back to: ${from.current.instance} replaced no other instance`,
       });
-    refuseUse(requireWafer(store.wafers, target.instance));
+    checkFallback(store.wafers, point, target.instance);
+    refuseUseOf(store.wafers, target.instance);
     return await switchTo(store, from, target);
+  });
+}
+
+function checkFallback(wafers: string, point: string, instance: string): void {
+  const why = whyBroken(wafers, instance);
+  if (why === undefined) return;
+  throw new Failure({
+    what: `point ${quoted(point)} cannot fall back to ${instance}: ${why}`,
+    todo: `stacko delete-stackpoint-instance ${point} ${imageOfInstance(instance)} takes it out of the history`,
   });
 }
 
@@ -248,7 +279,8 @@ async function switchTo(
 ): Promise<Switched> {
   const link = join(point.directory, 'current');
   const path = mountPointOf(store, point.name);
-  // Before anything is unmounted: on a full disk there would be no way back.
+  // Before anything is unmounted: there would be no way back.
+  refuseOtherMounts(path);
   if (isStacked(path)) checkRoomToMount(store.wafers);
   const [forward, back] = [number, point.current.number].map((to) => prepareLink(store.wafers, String(to)));
   const mounted = await unmountAt(path);
@@ -282,9 +314,11 @@ export async function mountPoint(
 ): Promise<{ readonly path: string; readonly mountedBefore: boolean }> {
   checkStoreName(point);
   return await withStore(places, async (store) => {
-    const { current } = requirePoint(store.wafers, point);
+    const from = requirePoint(store.wafers, point);
+    const { current } = from;
     const path = mountPointOf(store, point);
     if (isStacked(path)) return { path, mountedBefore: true };
+    checkWhole(store.wafers, from);
     checkMountPoint(path);
     checkUnused(requireWafer(store.wafers, current.instance));
     return { path, mountedBefore: !(await mountInstance(store, current.instance, path)) };
@@ -308,33 +342,4 @@ export async function unmountPoint(places: StorePlaces, point: string): Promise<
 export function isPointMounted(places: WaferPlaces, point: string): boolean {
   requirePoint(places.wafers, point);
   return isStacked(mountPointOf(places, point));
-}
-
-/** A point with what is known of its use. */
-export interface PointRow extends Point {
-  readonly image: string;
-  readonly mounted: boolean;
-  /** The image that fallback goes to. */
-  readonly fallback: string | undefined;
-  readonly path: string;
-}
-
-const imageOf = (instance: string): string => parseInstanceName(instance)?.image ?? instance;
-
-/** All points, by name. */
-export function pointRows({ wafers, stacks }: WaferPlaces): PointRow[] {
-  const mountPoints = new Set(mountsOf('self').map(({ mountPoint }) => mountPoint));
-  const real = realPath(stacks);
-  return pointNames(wafers).flatMap((name) => {
-    const point = readPoint(wafers, name);
-    if (!point) return [];
-    const before = fallbackOf(point);
-    return {
-      ...point,
-      image: imageOf(point.current.instance),
-      mounted: mountPoints.has(join(real, name)),
-      fallback: before && imageOf(before.instance),
-      path: join(stacks, name),
-    };
-  });
 }

@@ -13,7 +13,7 @@ import {
   WaferError,
 } from '../stack/from-wafers.js';
 import { realPath } from '../stack/root-kind.js';
-import { readWafers, type WaferRow, waferRows } from '../stack/wafer-tree.js';
+import { type Node, readWafers, type WaferRow, waferRows } from '../stack/wafer-tree.js';
 import { mountsOf } from '../sys/mountinfo.js';
 import { clearUnfinished, createWafer, removeWafer, replaceData } from './make-wafer.js';
 import { checkMountPoint, checkUnused, isStacked, mountAt, removeIfEmpty, unmountAt } from './mount-point.js';
@@ -158,12 +158,12 @@ export interface TreeRow extends WaferRow {
  */
 export function waferForest(
   { wafers, stacks }: WaferPlaces,
-  isPart: (wafer: Wafer) => boolean = () => true,
+  isPart: (wafer: Node) => boolean = () => true,
 ): TreeRow[] {
   const points = new Set(mountsOf('self').map(({ mountPoint }) => mountPoint));
   const real = realPath(stacks);
   return waferRows(readWafers(wafers).filter(isPart)).map((row) => ({
     ...row,
-    stacked: points.has(join(real, row.name)),
+    stacked: points.has(`${real}/${row.name}`),
   }));
 }

@@ -78,11 +78,12 @@ export function readWafer(wafers: string, name: string): Wafer | undefined {
 const isDirectory = (path: string): boolean =>
   statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 
-function readParent(directory: string): string | undefined {
+/** The parent's name as it is recorded; a base has none. */
+export function readParent(directory: string): string | undefined {
   try {
-    return readFileSync(join(directory, 'parent'), 'utf8').replace(/\n+$/, '') || undefined;
+    return readFileSync(`${directory}/parent`, 'utf8').replace(/\n+$/, '') || undefined;
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
+    if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) return undefined;
     throw error;
   }
 }

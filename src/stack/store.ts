@@ -4,11 +4,10 @@
  * with a directory for each generation, in which `instance` and `replaced` are symbolic links, and with the
  * symbolic link `current`. Reading only; src/launch/store-*.ts change it.
  */
-import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf, Failure, quoted, UserError } from '../errors.js';
-import { checkWaferName, isWaferName, NAME_MAX_BYTES, readWafer, stackOfWafer } from './from-wafers.js';
-import type { Stack } from './stack.js';
+import { checkWaferName, isWaferName, NAME_MAX_BYTES, readParent, readWafer } from './from-wafers.js';
 
 /** The directory of WAFERS that has the points. */
 export const POINTS = 'points';
@@ -57,6 +56,9 @@ export function parseInstanceName(name: string): Instance | undefined {
   return image && point && more.length === 0 ? { name, image, point } : undefined;
 }
 
+/** The image that an instance is of; what is no instance's name as it is. */
+export const imageOfInstance = (instance: string): string => parseInstanceName(instance)?.image ?? instance;
+
 /** @throws UserError for what cannot be the name of an image or a point: one name space, and no `@` */
 export function checkStoreName(name: string): void {
   checkWaferName(name);
@@ -77,6 +79,29 @@ export function checkInstanceName(image: string, point: string): string {
     todo: 'use shorter names of image and point',
   });
 }
+
+/**
+ * What nobody could tell from an empty store later on.
+ * @throws UserError for WAFERS that is no directory, Failure for one that the caller may not read
+ */
+export function checkReadable(wafers: string): void {
+  try {
+    accessSync(`${wafers}/.`, constants.R_OK | constants.X_OK);
+  } catch (error) {
+    if (errnoOf(error) === 'EACCES') throw cannotRead(wafers, error);
+    if (errnoOf(error) === 'ENOTDIR')
+      throw new UserError({
+        what: `${wafers} is no directory`,
+        todo: 'WAFERS is to be that of the images',
+        cause: error,
+      });
+    if (errnoOf(error) !== 'ENOENT') throw error;
+  }
+}
+
+/** For what only root, or who was let in, may look at. */
+export const cannotRead = (path: string, cause: unknown): Failure =>
+  new Failure({ what: `${path}: cannot be read`, todo: 'be root', cause });
 
 /** What there is in the store by one look at it. */
 export interface StoreContents {
@@ -109,16 +134,9 @@ export function readImage(wafers: string, name: string): Image | undefined {
     : existsSync(`${directory}/open`)
       ? 'open'
       : undefined;
+  // Neither can be seen in a directory that is closed, too.
+  if (!state) statSync(`${directory}/sealed`, { throwIfNoEntry: false });
   return state && { name, parent: readParent(directory), state };
-}
-
-function readParent(directory: string): string | undefined {
-  try {
-    return readFileSync(`${directory}/parent`, 'utf8').trim() || undefined;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
 }
 
 /**
@@ -199,9 +217,17 @@ function pointOf(name: string, { directory, numbers, link }: PointParts): Point 
   if (current) return { name, directory, generations, current };
   throw new Failure({
     what: `point ${quoted(name)} is corrupt: ${link === undefined ? 'no link' : `${quoted(link)} is no generation, but the target of`} ${directory}/current`,
-    todo: 'make it a link to one of the numbers beside it',
+    todo: `make it a link to one of the numbers beside it; or stacko delete-stackpoint ${name}`,
   });
 }
+
+/** The instances that are current, without a look at anything else of their points. */
+export const currentInstances = (wafers: string): Set<string> =>
+  new Set(
+    pointNames(wafers).map((name) =>
+      lastPart(linkTarget(`${pointDirectory(wafers, name)}/current/instance`)),
+    ),
+  );
 
 /** The numbers of a point's generations; undefined where there is no such directory. */
 function numbersIn(directory: string): number[] | undefined {
@@ -265,16 +291,6 @@ export function fallbackOf({
     at = byNumber.get(at.replaced ?? 0);
   }
   return undefined;
-}
-
-/**
- * The stack of a point's current instance.
- * @returns undefined where there is no point of that name
- * @throws WaferError or Failure for an instance that cannot be stacked
- */
-export function stackOfPoint(name: string, { wafers }: { readonly wafers: string }): Stack | undefined {
-  const point = isWaferName(name) ? readPoint(wafers, name) : undefined;
-  return point && { ...stackOfWafer(point.current.instance, { wafers }), from: 'store' };
 }
 
 function directoriesIn(directory: string): string[] {

@@ -182,14 +182,22 @@ next   base    open    -
           { number: 1, instance: 'base@web', replaced: null },
           { number: 2, instance: 'app@web', replaced: 1 },
         ],
+        broken: false,
+        why: null,
       },
     ]);
   });
 
-  it('lists nothing where there is no store', () => {
+  it('says that there is nothing where there is no store', () => {
     const env = { WAFERS: join(top, 'nowhere') };
-    expect(run(['list-images'], env)).to.deep.equal({ status: 0, stdout: '', stderr: '' });
-    expect(run(['list-stackpoints', '--json'], env).stdout).to.equal('[]\n');
+    for (const [args, said] of [
+      [['list-images'], 'there is no image'],
+      [['list-images', '--tree'], 'there is no image'],
+      [['list-images', '--json'], '[]'],
+      [['list-stackpoints'], 'there is no point'],
+      [['list-stackpoints', '--json'], '[]'],
+    ] as const)
+      expect(run(args, env)).to.deep.equal({ status: 0, stdout: `${said}\n`, stderr: '' });
   });
 
   it('says where a point is mounted, and that it is not', () => {

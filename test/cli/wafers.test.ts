@@ -156,10 +156,10 @@ orphan (broken: its parent "gone" is missing)
     ]);
   });
 
-  it('has an empty forest where there are no wafers', () => {
+  it('says that there is none where there are no wafers', () => {
     expect(run(['tree'], { WAFERS: join(top, 'nowhere') })).to.deep.equal({
       status: 0,
-      stdout: '',
+      stdout: 'there is no wafer\n',
       stderr: '',
     });
     expect(run(['tree', '--json'], { WAFERS: 'nowhere' }).stdout).to.equal('[]\n');

@@ -1,6 +1,7 @@
 /** boxctl with real boxes: its document's walk-through, cutovers that fail, and everything else that it does. */
 import { existsSync, readFileSync } from 'node:fs';
 import { expect } from 'chai';
+import { expectAnswers } from '../helpers/answers.js';
 import {
   ADDRESS,
   AskingClient,
@@ -398,14 +399,12 @@ describe('boxctl', () => {
   it('deletes an instance that is not the current one', async () => {
     await up();
     await boxctl('cutover-instance', 'system1', 'foo-0.2');
-    expect(await boxctl('delete-instance', 'system1', 'foo-0.2')).to.deep.equal(
-      refused(
-        'box "system1" is foo-0.2 now: boxctl cutover-instance system1 to another image first, or fallback-instance',
-      ),
-    );
-    expect(await boxctl('delete-instance', 'system1', 'foo-0.1')).to.deep.equal(
-      printed('system1: its instance of foo-0.1 deleted'),
-    );
+    const current =
+      'box "system1" is foo-0.2 now: boxctl cutover-instance system1 to another image first, or fallback-instance';
+    await expectAnswers(boxctl, [
+      ['delete-instance system1 foo-0.2', refused(current)],
+      ['delete-instance system1 foo-0.1', printed('system1: its instance of foo-0.1 deleted')],
+    ]);
     expect((await boxctl('fallback-instance', 'system1')).stderr).to.include('nothing to fall back to');
   });
 

@@ -1,5 +1,6 @@
 /** stacko with real mounts: the walk-through of its document, images, generations and their refusals. */
 import { expect } from 'chai';
+import { expectAnswers } from '../helpers/answers.js';
 import { PROJECT, useSandbox } from '../helpers/namespaces.js';
 import { resetProgram } from '../helpers/tools.js';
 
@@ -235,15 +236,13 @@ describe('stacko', () => {
       await sh('stacko mount-stackpoint p');
       expect((await stacko('set-stackpoint-instance', 'p', 'b')).stderr).to.include('is mounted at');
       await sh('stacko umount-stackpoint p');
-      expect(await stacko('set-stackpoint-instance', 'p', 'b')).to.deep.equal(printed('point p is b@p'));
-      expect(await stacko('delete-stackpoint-instance', 'p', 'b')).to.deep.equal(
-        refused(
-          '"b@p" is the current instance of "p": stacko cutover-stackpoint p to another image first, or delete-stackpoint p',
-        ),
-      );
-      expect(await stacko('delete-stackpoint-instance', 'p', 'a')).to.deep.equal(
-        printed('instance a@p deleted'),
-      );
+      const current =
+        '"b@p" is the current instance of "p": stacko cutover-stackpoint p to another image first, or delete-stackpoint p';
+      await expectAnswers(stacko, [
+        ['set-stackpoint-instance p b', printed('point p is b@p')],
+        ['delete-stackpoint-instance p b', refused(current)],
+        ['delete-stackpoint-instance p a', printed('instance a@p deleted')],
+      ]);
       expect((await stacko('fallback-stackpoint', 'p')).stderr).to.include('nothing to fall back to');
       expect(await sh('ls -A "$WAFERS" "$WAFERS/points/p"; stacko delete-image a')).to.equal(
         `${WAFERS}:\na\nb\nb@p\npoints\n\n${WAFERS}/points/p:\n2\ncurrent\nimage a deleted\n`,

@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
+import { stackOfPoint } from '../../../src/stack/from-store.js';
 import {
   childrenOf,
   fallbackOf,
@@ -12,7 +13,6 @@ import {
   readPoint,
   readStore,
   requireSealed,
-  stackOfPoint,
 } from '../../../src/stack/store.js';
 
 describe('the store', () => {
