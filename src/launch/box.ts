@@ -6,12 +6,14 @@ import { isSubhostName } from '../config/values.js';
 import { Failure, quoted, UserError } from '../errors.js';
 import { findInLayers } from '../stack/find-in-layers.js';
 import { requireWafer, traceAncestry } from '../stack/from-wafers.js';
-import { checkStoreName, instancesOf, parseInstanceName, readPoint, requirePoint } from '../stack/store.js';
+import { checkStoreName, imageOfInstance, instancesOf, readPoint, requirePoint } from '../stack/store.js';
 import { flockedOf } from '../state/liveness.js';
 import type { BoxEngine } from './box-engine.js';
 import { lockAlone, lockNew, type StorePlaces } from './store-lock.js';
 import { newPoint } from './store-points.js';
 import type { WaferPlaces } from './wafers.js';
+
+export { imageOfInstance };
 
 /** A box as commands that change it have it. */
 export interface Box {
@@ -41,8 +43,6 @@ export function requireBox(wafers: string, name: string): ReturnType<typeof requ
     todo: `boxctl cutover-instance ${name} IMAGE makes one; boxctl list --all shows those that there are`,
   });
 }
-
-export const imageOfInstance = (instance: string): string => parseInstanceName(instance)?.image ?? instance;
 
 /**
  * The instance that a running box was booted with: its work directory is locked. A cutover of the point may have come

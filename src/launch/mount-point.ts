@@ -1,10 +1,11 @@
 /** Mount points in STACKS: made, mounted on, and taken away again, with the words for what is in the way. */
-import { mkdirSync, readdirSync, rmdirSync, statSync } from 'node:fs';
+import { mkdirSync, rmdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoOf, Failure, quoted } from '../errors.js';
 import type { Wafer } from '../stack/from-wafers.js';
 import { realPath } from '../stack/root-kind.js';
 import type { Stack } from '../stack/stack.js';
+import { namesIn } from '../sys/files.js';
 import { isMountPoint, type Mount, mountsOf, unescapeOctal } from '../sys/mountinfo.js';
 import { mountStack, NoMountPoint, unmountStack } from './mount-stack.js';
 
@@ -14,7 +15,7 @@ const TRIES = 50;
 /** Is anything mounted there? Links on the way are followed. */
 export const isStacked = (path: string): boolean => isMountPoint(realPath(path));
 
-/** @throws Failure for what is there and is no directory, or has files of its own, which nobody would see then */
+/** @throws Failure for what is there and is no directory */
 export function checkMountPoint(path: string): void {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat && !stat.isDirectory())
@@ -22,15 +23,20 @@ export function checkMountPoint(path: string): void {
       what: `${path} is no directory`,
       todo: 'the stack would be mounted there: move it away',
     });
+}
+
+/** @throws Failure for what is there and is no directory, or has files of its own, which nobody would see then */
+export function checkEmptyMountPoint(path: string): void {
+  checkMountPoint(path);
   // Somebody may mount and unmount there meanwhile: then it is not the directory's own files that were seen.
-  if (stat && hasEntries(path) && !isStacked(path) && hasEntries(path))
+  if (hasEntries(path) && !isStacked(path) && hasEntries(path))
     throw new Failure({
       what: `${path} is not empty`,
       todo: 'the stack would be mounted there and hide what is in it: move that away',
     });
 }
 
-const hasEntries = (directory: string): boolean => readdirSync(directory).length > 0;
+const hasEntries = (directory: string): boolean => namesIn(directory).length > 0;
 
 /** Of several mounts in a message so many are shown. */
 const SHOWN = 5;

@@ -25,7 +25,14 @@ import { isFlocked } from '../state/liveness.js';
 import { syncDirectory } from '../sys/files.js';
 import { mountsOf } from '../sys/mountinfo.js';
 import { buildBeside, createWafer, discard } from './make-wafer.js';
-import { checkMountPoint, checkUnused, isStacked, mountAt, removeIfEmpty, unmountAt } from './mount-point.js';
+import {
+  checkEmptyMountPoint,
+  checkUnused,
+  isStacked,
+  mountAt,
+  removeIfEmpty,
+  unmountAt,
+} from './mount-point.js';
 import { type Store, type StorePlaces, withStore } from './store-lock.js';
 import { mountPointOf, type WaferPlaces } from './wafers.js';
 
@@ -90,7 +97,7 @@ export async function editImage(
       });
     }
     if (!readOnly && state === 'sealed') refuseChildren(wafers, name, 'edited');
-    checkMountPoint(path);
+    checkEmptyMountPoint(path);
     const image = requireWafer(wafers, name);
     checkUnused(image);
     if (!readOnly) refuseExport(image);

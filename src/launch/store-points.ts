@@ -18,7 +18,7 @@ import {
 import { syncDirectory } from '../sys/files.js';
 import { buildBeside, createWafer, discard, prepareLink, replaceData, resetData } from './make-wafer.js';
 import {
-  checkMountPoint,
+  checkEmptyMountPoint,
   checkUnused,
   isStacked,
   mountAt,
@@ -319,7 +319,7 @@ export async function mountPoint(
     const path = mountPointOf(store, point);
     if (isStacked(path)) return { path, mountedBefore: true };
     checkWhole(store.wafers, from);
-    checkMountPoint(path);
+    checkEmptyMountPoint(path);
     checkUnused(requireWafer(store.wafers, current.instance));
     return { path, mountedBefore: !(await mountInstance(store, current.instance, path)) };
   });
