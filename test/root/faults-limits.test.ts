@@ -63,15 +63,17 @@ describe('a host at its limits', () => {
   });
 
   it('with no descriptor left for a hook, or for ifup: says so, and has taken everything back', async () => {
-    // All but some are taken once the command is loaded: when it makes its first directory.
+    // All but some are taken at the step that runs it: what the command loads has been loaded then.
     const eat = `const fs = require('node:fs');
-const { mkdirSync } = fs;
-fs.mkdirSync = (...args) => {
-  fs.mkdirSync = mkdirSync;
-  const taken = [];
-  try { for (;;) taken.push(fs.openSync('/dev/null')); } catch {}
-  for (const fd of taken.slice(0, Number(process.env.LEFT))) fs.closeSync(fd);
-  return mkdirSync(...args);
+const { renameSync } = fs;
+fs.renameSync = (from, to) => {
+  if (/"step": "(cables|PREMOUNT)"/.test(fs.readFileSync(from, 'utf8'))) {
+    fs.renameSync = renameSync;
+    const taken = [];
+    try { for (;;) taken.push(fs.openSync('/dev/null')); } catch {}
+    for (const fd of taken.slice(0, Number(process.env.LEFT))) fs.closeSync(fd);
+  }
+  return renameSync(from, to);
 };
 `;
     await subhosts.sandbox.writeFile('/srv/t/eat.cjs', eat);
