@@ -40,12 +40,18 @@ export function inWords({ passed, failed, skipped }) {
 }
 
 /**
+ * Of mocha, by folder of test/: two machines of test/vm run side by side, each has one processor.
+ * @type {Readonly<Record<string, readonly string[]>>}
+ */
+const optionsOf = { vm: ['--parallel', '--jobs=2'] };
+
+/**
  * Runs mocha over one folder of test/.
  * @param {string} folder
- * @param {readonly string[]} options  mocha's
  * @returns {Counts}
  */
-export function mochaRun(folder, options = []) {
+export function mochaRun(folder) {
+  const options = optionsOf[folder] ?? [];
   const dir = mkdtempSync(join(tmpdir(), 'overlay-boot-counts-'));
   const countsFile = join(dir, 'counts.json');
   const spec = `test/${folder}/**/*.test.ts`;

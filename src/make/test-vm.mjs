@@ -9,7 +9,7 @@ runMake('npm run test:vm', () => {
   requireHost('20.19');
   setUp(['run', 'deb', 'vm']);
   announce('test/vm');
-  const counts = mochaRun('vm', ['--parallel', '--jobs=2']);
+  const counts = mochaRun('vm');
   say(`\n${inWords(counts)}`);
   return counts.failed === 0 ? 0 : 1;
 });
