@@ -15,6 +15,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -31,6 +32,8 @@ export interface Image {
 
 const CACHE = '/var/cache/overlay-boot-test/vm';
 const SUITE = 'trixie';
+/** An older image with another recipe goes; a younger one may be another checkout's, or still in use. */
+const UNUSED_MS = 24 * 3600_000;
 
 /** What a machine has besides Debian's essential packages: what the package depends on and recommends, and tools. */
 const PACKAGES = [
@@ -167,8 +170,8 @@ export function imageFor(init: Init): Image {
   const dir = join(CACHE, `${init}-${recipe}`);
   if (!existsSync(dir)) {
     mkdirSync(CACHE, { recursive: true });
-    for (const old of readdirSync(CACHE))
-      if (old.startsWith(`${init}-`)) rmSync(join(CACHE, old), { recursive: true });
+    for (const old of readdirSync(CACHE).map((name) => join(CACHE, name)))
+      if (Date.now() - statSync(old).mtimeMs > UNUSED_MS) rmSync(old, { recursive: true });
     const fresh = mkdtempSync(join(CACHE, `making-${init}-`));
     try {
       make(init, fresh);
