@@ -15,7 +15,6 @@ import { findInLayers } from '../stack/find-in-layers.js';
 import { requireWafer, stackOfWafer } from '../stack/from-wafers.js';
 import { realPath } from '../stack/root-kind.js';
 import { mountsOf } from '../sys/mountinfo.js';
-import type { StartedProgram } from '../sys/run.js';
 import type { BootHost } from './boot-types.js';
 import { imageOfInstance, layersOf } from './box.js';
 import { announce, type BoxEngine, type BoxShell, type EngineOptions, type Started } from './box-engine.js';
@@ -131,15 +130,14 @@ export class NspawnEngine implements BoxEngine {
     const { startProgram } = await import('../sys/run.js');
     // In a session of its own: ^C is for us, and what it would leave running we end.
     const started = await startProgram(['setsid', '--wait', ...argv]);
+    const late = timeoutMs === 0 ? undefined : AbortSignal.timeout(timeoutMs);
     try {
-      await unless(signal, started.done);
+      await unless(late ? AbortSignal.any([signal, late]) : signal, started.done);
     } catch (cause) {
       await this.stop({ kill: true });
       const log = `(journalctl --unit=${boxUnit(name)})`;
       if (signal.aborted) throw new Failure({ what: `${name}: ${messageOf(signal.reason)} ${log}`, cause });
-      const why = /timeout was exceeded/.test(await stderrOf(started))
-        ? `not ready within ${timeoutMs / 1000} s`
-        : await this.#lastWords();
+      const why = late?.aborted ? `not ready within ${timeoutMs / 1000} s` : await this.#lastWords();
       throw new Failure({ what: `${name}: ${why} ${log}`, cause });
     }
   }
@@ -210,12 +208,3 @@ async function unless<T>(signal: AbortSignal, done: Promise<T>): Promise<T> {
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
-/** What a program that failed has said. */
-async function stderrOf({ done }: StartedProgram): Promise<string> {
-  const { ProgramFailure } = await import('../sys/run.js');
-  return await done.then(
-    ({ stderr }) => stderr,
-    (error: unknown) => (error instanceof ProgramFailure ? error.stderr : ''),
-  );
-}

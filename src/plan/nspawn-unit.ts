@@ -81,6 +81,9 @@ const nspawn = ({ root }: NspawnBox, options: readonly string[]): string[] =>
     ...options,
   ].map(withoutVariables);
 
+/** So much later than boxctl(8) does systemd end a start, in case that was killed. */
+const AFTER_US_MS = 10_000;
+
 /**
  * The program that starts a box in a unit of its own, and ends when it is ready.
  * @param timeoutMs  for that; 0 is no limit
@@ -90,7 +93,7 @@ export function startArguments(box: NspawnBox, timeoutMs: number): string[] {
   return [
     ...unitOptions(box, boxUnit(name)),
     ...[`--description=Box ${name}`, '--service-type=notify'],
-    `--property=TimeoutStartSec=${timeoutMs === 0 ? 'infinity' : `${timeoutMs}ms`}`,
+    `--property=TimeoutStartSec=${timeoutMs === 0 ? 'infinity' : `${timeoutMs + AFTER_US_MS}ms`}`,
     ...['--property=SuccessExitStatus=133', '--property=RestartForceExitStatus=133'],
     ...nspawn(box, [
       ...['--boot', '--notify-ready=yes', '--link-journal=try-guest', `--machine=${name}`],
