@@ -135,8 +135,8 @@ export const configureArguments = (box: NspawnBox, term: string): string[] => [
   ...unitOptions(box, configureUnit(box.name)),
   ...[`--description=Box ${box.name}, configured`, '--quiet', ...attachedOptions(term)],
   ...nspawn(box, [
-    ...['--register=no', '--console=autopipe', '--settings=no', '--private-network', `--machine=${box.name}`],
-    ...[`--setenv=TERM=${term}`, ...LOGIN_SHELL],
+    ...['--register=no', '--console=autopipe', '--settings=no', '--private-network', '--link-journal=no'],
+    ...[`--machine=${box.name}`, `--setenv=TERM=${term}`, ...LOGIN_SHELL],
   ]),
 ];
 
