@@ -15,6 +15,7 @@ import {
   type Stats,
   statSync,
   symlinkSync,
+  unlinkSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoOf } from '../errors.js';
@@ -35,27 +36,48 @@ export function unfinishedPath(wafers: string, prefix = ''): string {
 }
 
 /** Removes what commands that were killed have left in WAFERS. What cannot be removed is in nobody's way. */
-export function clearUnfinished(wafers: string, prefix = ''): void {
-  clearAll(wafers, prefix, (owner) => !isAlive(owner));
+export function clearUnfinished(wafers: string): void {
+  for (const { path } of unfinishedIn(wafers).filter(isLeft))
+    quietly(() => rmSync(path, { recursive: true, force: true }));
 }
 
 /** Removes what this process has put aside. */
 export function clearDiscarded(wafers: string): void {
-  clearAll(wafers, '', ({ pid }, number) => pid === process.pid && number !== undefined);
+  for (const { path, owner, number } of unfinishedIn(wafers))
+    if (owner.pid === process.pid && number !== undefined)
+      quietly(() => rmSync(path, { recursive: true, force: true }));
 }
 
-function clearAll(
-  wafers: string,
-  prefix: string,
-  isGarbage: (owner: Parameters<typeof isAlive>[0], number: string | undefined) => boolean,
-): void {
-  const names = quietly(() => readdirSync(wafers)) ?? [];
-  for (const name of names.filter((name) => name.startsWith(prefix))) {
-    const [, pid, start, number] = UNFINISHED.exec(name.slice(prefix.length)) ?? [];
-    if (pid === undefined || !isGarbage({ pid: Number(pid), startTimeTicks: Number(start) }, number))
-      continue;
-    quietly(() => rmSync(join(wafers, name), { recursive: true, force: true }));
-  }
+/**
+ * Removes the files that commands that were killed have left in a directory, which others may write to: only plain
+ * files of the caller's own, for anybody can make a directory of that name, and put a link in its place meanwhile.
+ */
+export function clearUnfinishedFiles(directory: string, prefix: string): void {
+  for (const { path } of unfinishedIn(directory, prefix).filter(isLeft))
+    quietly(() => {
+      const stat = lstatSync(path);
+      if (stat.isFile() && stat.uid === process.geteuid?.()) unlinkSync(path);
+    });
+}
+
+interface Unfinished {
+  readonly path: string;
+  readonly owner: Parameters<typeof isAlive>[0];
+  readonly number: string | undefined;
+}
+
+const isLeft = ({ owner }: Unfinished): boolean => !isAlive(owner);
+
+function unfinishedIn(directory: string, prefix = ''): Unfinished[] {
+  const names = quietly(() => readdirSync(directory)) ?? [];
+  return names
+    .filter((name) => name.startsWith(prefix))
+    .flatMap((name) => {
+      const [, pid, start, number] = UNFINISHED.exec(name.slice(prefix.length)) ?? [];
+      if (pid === undefined) return [];
+      const owner = { pid: Number(pid), startTimeTicks: Number(start) };
+      return [{ path: join(directory, name), owner, number }];
+    });
 }
 
 /** No WAFERS, or one that cannot be written: the command itself finds out. */

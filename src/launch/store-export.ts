@@ -2,7 +2,6 @@
 import {
   closeSync,
   constants,
-  existsSync,
   fchmodSync,
   fchownSync,
   fsyncSync,
@@ -11,25 +10,23 @@ import {
   realpathSync,
   renameSync,
   rmSync,
-  type Stats,
-  statSync,
   write as writeCallback,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { errnoOf, Failure, UserError } from '../errors.js';
+import { errnoOf, Failure } from '../errors.js';
 import { requireWafer, stackFromWafers, traceAncestry } from '../stack/from-wafers.js';
-import { isWithin, realPath } from '../stack/root-kind.js';
 import { requireSealed } from '../stack/store.js';
 import { syncDirectory } from '../sys/files.js';
 import { initProgram } from '../sys/init-program.js';
 import type { StartedProgram, StartOptions } from '../sys/run.js';
 import { compressorFor, KEEP } from './archive-kinds.js';
 import { outputOf, throughProgram } from './archive-streams.js';
-import { clearUnfinished, unfinishedPath } from './make-wafer.js';
+import { type ArchiveTarget, archiveTarget } from './archive-target.js';
+import { clearUnfinished, clearUnfinishedFiles, unfinishedPath } from './make-wafer.js';
 import { mountPlan, runInit } from './mount-stack.js';
 import { type ArchiveOptions, named, PROGRESS_MS } from './store-archives.js';
-import type { StorePlaces } from './store-lock.js';
+import { type StorePlaces, withStore } from './store-lock.js';
 
 /** Of the name of an archive so many characters are in that of the file that it is written to at first. */
 const PREFIX_MAX = 50;
@@ -55,15 +52,13 @@ export async function exportImage(
   { name, file, squash }: ExportRequest,
   options: ArchiveOptions = {},
 ): Promise<number> {
-  requireSealed(places.wafers, name);
-  const target = targetOf(file, places);
+  requireSealed(places.wafers, name); // before there is so much as a store
+  const target = archiveTarget(file, places.wafers);
   const prefix = `.${basename(target.path).slice(0, PREFIX_MAX)}`;
   const beside = unfinishedPath(dirname(target.path), prefix);
-  clearUnfinished(dirname(target.path), prefix);
-  const lock = openSync(join(places.wafers, name, 'data'), 'r');
+  const lock = await lockSealed(places, name);
   try {
-    // Shared: it may be exported by several, but is neither deleted nor edited meanwhile.
-    await runInit(['lock', 'shared'], { hold: lock });
+    clearUnfinishedFiles(dirname(target.path), prefix);
     const pack = async (to: number): Promise<number> =>
       await (squash ? packStack : packLayer)(places, name, { ...options, file, to });
     const bytes = await writeBeside(beside, target, pack);
@@ -79,27 +74,29 @@ export async function exportImage(
   }
 }
 
-interface Target {
-  /** Without a link at its end. */
-  readonly path: string;
-  /** Of the file that is replaced. */
-  readonly stat: Stats | undefined;
-}
-
-function targetOf(file: string, { wafers }: StorePlaces): Target {
-  const directory = dirname(file);
-  if (!existsSync(`${directory}/.`)) throw new UserError({ what: `${directory}: no such directory` });
-  if (isWithin(realPath(directory), realPath(wafers)))
-    throw new UserError({ what: `${file} is in the store`, todo: 'write the archive to another place' });
-  const stat = statSync(file, { throwIfNoEntry: false });
-  if (stat && !stat.isFile()) throw new UserError({ what: `${file} is there, and is no file` });
-  return { path: stat ? realpathSync(file) : file, stat };
+/**
+ * It can neither be edited nor deleted as long as the descriptor is open: whoever does that has the lock of the store,
+ * as this has until the image is locked.
+ */
+async function lockSealed(places: StorePlaces, name: string): Promise<number> {
+  return await withStore(places, async ({ wafers }) => {
+    requireSealed(wafers, name);
+    const lock = openSync(join(wafers, name, 'data'), 'r');
+    try {
+      // Shared: several may export it.
+      await runInit(['lock', 'shared'], { hold: lock });
+      return lock;
+    } catch (error) {
+      closeSync(lock);
+      throw error;
+    }
+  });
 }
 
 /** Replaces a file with what `pack` writes, when all of that is on the disk. */
 async function writeBeside(
   beside: string,
-  { path, stat }: Target,
+  { path, kept }: ArchiveTarget,
   pack: (to: number) => Promise<number>,
 ): Promise<number> {
   const fd = attempt(path, () =>
@@ -108,8 +105,11 @@ async function writeBeside(
   try {
     const bytes = await pack(fd);
     attempt(path, () => {
-      if (stat) fchownSync(fd, stat.uid, stat.gid);
-      if (stat) fchmodSync(fd, stat.mode & 0o777);
+      fsyncSync(fd);
+      if (!kept) return;
+      // At the end, which takes no time: one that was killed clears only what is its own.
+      fchownSync(fd, kept.uid, kept.gid);
+      fchmodSync(fd, kept.mode & 0o777);
       fsyncSync(fd);
     });
     attempt(path, () => renameSync(beside, path));

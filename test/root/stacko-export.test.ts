@@ -108,6 +108,97 @@ describe('stacko export-image', () => {
     );
   });
 
+  it('clears beside an archive only plain files of its own: others plant what root would remove', async () => {
+    await sh(`stacko new-image a; mkdir victim; touch victim/kept; chmod 1777 out; cd out
+      mkdir .a.tar.new:1-1; touch .a.tar.new:1-1/kept; touch .a.tar.new:1-2; chown 7 .a.tar.new:1-2
+      ln -s ../victim .a.tar.new:1-3; ln -s ../victim/kept .a.tar.new:1-4; mkfifo .a.tar.new:1-5; touch .a.tar.new:1-6`);
+    await sh('stacko export-image a out/a.tar');
+    expect(await sh('ls -A out out/.a.tar.new:1-1 victim')).to.equal(
+      `out:\n${[1, 2, 3, 4, 5].map((i) => `.a.tar.new:1-${i}\n`).join('')}a.tar\n
+out/.a.tar.new:1-1:\nkept\n\nvictim:\nkept\n`,
+    );
+  });
+
+  describe('to a directory that others write to, too', () => {
+    const directories: readonly [string, string][] = [
+      ['sticky', 'chmod 1755 out'],
+      ['of a group', 'chmod 775 out'],
+      ["that is everybody's", 'chmod 777 out'],
+      ["of another's", 'chown 7 out'],
+    ];
+    for (const [title, prepare] of directories)
+      it(`is root's alone, and refused where another's file is: ${title}`, async () => {
+        await sh(`stacko new-image a; ${prepare}; touch out/own.tar out/other.tar; chown 7 out/other.tar`);
+        await sh('chmod 644 out/own.tar; stacko export-image a out/own.tar');
+        expect(await stacko('export-image', 'a', 'out/other.tar')).to.deep.equal(refused('out/other.tar'));
+        expect(
+          await sh('cd out; stat -c "%n %a %u" * .[!.]* 2>/dev/null || true; wc -c <other.tar'),
+        ).to.equal('other.tar 644 7\nown.tar 600 0\n0\n');
+      });
+
+    it("refuses another's link, wherever on the way, and follows its own", async () => {
+      await sh(`stacko new-image a; chmod 1777 out; mkdir own; echo before | tee own/a.tar >own/b.tar; chmod 640 own/b.tar
+        ln -s ../own/a.tar out/link; chown -h 7 out/link; ln -s out/link to-link; ln -s ../own/b.tar out/mine
+        ln -s ../own/new.tar out/new; ln -s gone out/gone; chown -h 7 out/gone`);
+      for (const file of ['out/link', 'to-link'])
+        expect(await stacko('export-image', 'a', file)).to.deep.equal(refused('out/link'));
+      expect(await stacko('export-image', 'a', 'out/gone')).to.deep.equal(refused('out/gone'));
+      await sh('stacko export-image a out/mine; stacko export-image a out/new; cmp own/b.tar own/new.tar');
+      expect(await sh('cat own/a.tar; cd own; stat -c "%n %a" *')).to.equal(
+        'before\na.tar 644\nb.tar 640\nnew.tar 600\n',
+      );
+    });
+
+    const refused = (path: string) => ({
+      code: 2,
+      stdout: '',
+      stderr: `stacko: DIR/${path} is there, and belongs to uid 7, in a directory that others write to, too: remove it, or write the archive to another place\n`,
+    });
+  });
+
+  it('does not follow a link into the store', async () => {
+    await sh(
+      'stacko new-image a; echo before >w/a/data/x; ln -s ../w/a/data/x out/x; ln -s ../w/a/data/y out/y',
+    );
+    for (const file of ['out/x', 'out/y'])
+      expect(await stacko('export-image', 'a', file)).to.deep.equal({
+        code: 2,
+        stdout: '',
+        stderr: `stacko: DIR/${file} is in the store: write the archive to another place\n`,
+      });
+    expect(await sh('cat w/a/data/*; ls -A out')).to.equal('before\nx\ny\n');
+  });
+
+  describe('while the store is being changed', () => {
+    const waiting = /^stacko: waiting for .*\n/;
+    const open = 'image "a" is open for editing: stacko close-image a first';
+    const gone = 'no image "a": stacko list-images shows those that there are';
+    const cases: readonly [string, string, number, string][] = [
+      ['is edited', 'mv w/a/sealed w/a/open', 1, `stacko: ${open}\n`],
+      ['is deleted', 'rm -r w/a', 2, `stacko: ${gone}\n`],
+      ['is another by then', 'rm -r w/a; mv w/b w/a', 0, ''],
+    ];
+    for (const [title, change, code, stderr] of cases)
+      it(`takes the image as it is afterwards: it ${title}`, async () => {
+        await sh('stacko new-image a; stacko new-image b; touch w/a/data/old w/b/data/new');
+        // flock alone has the lock, in the place of an edit or a deletion that is under way.
+        const holder = sandbox().spawn(['flock', '--no-fork', 'w', 'cat'], { env: env(), cwd: dir() });
+        await eventually('it is locked', async () => (await sh('flock -n w true || echo locked')) !== '');
+        const running = begin('a', 'out/a.tar');
+        try {
+          await eventually('it waits', () => waiting.test(running.stderr), 20_000);
+          await sh(change);
+        } finally {
+          holder.child.stdin?.end();
+          await holder.completed();
+        }
+        const ended = await running.completed();
+        expect([ended.code, ended.stderr.replace(waiting, '')]).to.deep.equal([code, stderr]);
+        const packed = await sh('for file in out/*; do [ ! -f "$file" ] || tar -tf "$file"; done');
+        expect(packed).to.equal(code === 0 ? './\n./new\n' : '');
+      });
+  });
+
   it('packs one image several times at once', async () => {
     await image('a', 1_000_000);
     await sh(
