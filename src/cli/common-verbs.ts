@@ -123,7 +123,7 @@ export async function shown<T>(
   let warnings = 0;
   const onWarning = (what: string): void => {
     warnings++;
-    if (warnings <= WARNINGS_SHOWN) terminal.warn(`warning: ${printable(what)}`);
+    if (warnings <= WARNINGS_SHOWN) terminal.warn(`warning: ${what}`);
   };
   try {
     const result = await work({

@@ -2,6 +2,7 @@
 import { writeSync } from 'node:fs';
 import { EXIT, errnoOf } from '../errors.js';
 import { type Command, helpText, parseCommandLine, type Terminal } from './command.js';
+import { printable } from './common-table.js';
 
 declare const OVERLAY_BOOT_VERSION: string; // put in by the bundler, from package.json
 
@@ -97,7 +98,7 @@ function realTerminal(name: string): Terminal {
   let stderr: NodeJS.WriteStream | undefined;
   const warn = (line: string): void => {
     stderr ??= process.stderr.on('error', () => {}); // nobody is left to be told
-    stderr.write(`${name}: ${line}\n`);
+    stderr.write(`${name}: ${line.split('\n').map(printable).join('\n')}\n`);
   };
   const output = new Output(warn);
   return {

@@ -9,7 +9,8 @@ int lock_directory(const char *dir)
 {
 	for (int tries = 0; tries < 100; tries++) {
 		struct stat mine, there;
-		if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+		/* Whoever could open it could lock it; what others may read in it has a name that they know. */
+		if (mkdir(dir, 0711) < 0 && errno != EEXIST)
 			break;
 		int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (fd < 0 && errno == ENOENT)

@@ -2,7 +2,6 @@
  * Bytes on their way through host programs. All of them go through this process, so that each program has lost an end
  * of its pipes, and ends, when this process is killed: signal(7), SIGPIPE.
  */
-import { once } from 'node:events';
 import type { StartedProgram } from '../sys/run.js';
 
 /**
@@ -60,12 +59,12 @@ export async function give({ stdin, done }: StartedProgram, bytes: Buffer): Prom
     if (stdin?.destroyed) await done;
     return;
   }
-  const controller = new AbortController();
-  const drained = once(stdin, 'drain', { signal: controller.signal });
-  drained.catch(() => {}); // told by the race, or of no interest after it
-  try {
-    await Promise.race([drained, done]);
-  } finally {
-    controller.abort();
-  }
+  await new Promise<void>((resolve) => {
+    const goOn = (): void => {
+      stdin.off('drain', goOn).off('close', goOn);
+      resolve();
+    };
+    stdin.on('drain', goOn).on('close', goOn);
+  });
+  if (stdin.destroyed) await done; // which says why
 }

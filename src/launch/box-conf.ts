@@ -92,9 +92,11 @@ const unfinishedPath = (path: string, pid: number | string): string =>
 /** Removes what a command that was killed has left of a conf. */
 function clearUnfinished(path: string): void {
   const prefix = basename(unfinishedPath(path, ''));
-  for (const name of namesIn(dirname(path)).filter((file) => file.startsWith(prefix)))
-    if (!existsSync(join('/proc', name.slice(prefix.length).replace('.tmp', ''))))
-      rmSync(join(dirname(path), name), { force: true });
+  for (const name of namesIn(dirname(path)).filter((file) => file.startsWith(prefix))) {
+    // Not an editor's, nor what another box's name begins with.
+    const [, pid] = /^([0-9]+)(\.tmp)?$/.exec(name.slice(prefix.length)) ?? [];
+    if (pid && !existsSync(join('/proc', pid))) rmSync(join(dirname(path), name), { force: true });
+  }
 }
 
 /** Takes back a conf that makeBoxConf() made, and its BASE with the mount point in it, unless there is more in there. */

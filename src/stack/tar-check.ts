@@ -8,6 +8,9 @@ const BLOCK = 512;
 /** A long name or a pax header that is longer than this is none: PATH_MAX and XATTR_SIZE_MAX are 4 and 64 KiB. */
 const EXTENDED_MAX = 8 << 20;
 
+/** linux/limits.h; its NUL counts. */
+const PATH_MAX = 4096;
+
 /** What the bytes that come next belong to. */
 type Want =
   | { readonly kind: 'header' }
@@ -195,18 +198,23 @@ export class TarCheck {
 
   /** The path without `.` and empty components. @throws UserError where it leads out, or through a link */
   #path(path: string, member: string, as = ''): string {
+    if (Buffer.byteLength(path) >= PATH_MAX)
+      throw refusal(
+        shortened(member),
+        `${as}a name of ${Buffer.byteLength(path)} bytes, longer than any path`,
+      );
     const what = `${as}${quoted(path)}`;
     if (path.includes('\0')) throw refusal(member, `${what} has a NUL`); // tar takes what is before it
     if (path.startsWith('/')) throw refusal(member, `${what} is an absolute path`);
     const components = path.split('/').filter((component) => component !== '' && component !== '.');
     if (components.includes('..')) throw refusal(member, `${what} leads out of the directory`);
-    for (let i = 1; i < components.length; i++)
-      if (this.#symlinks.has(components.slice(0, i).join('/')))
-        throw refusal(
-          member,
-          `${what} leads through the symbolic link ${quoted(components.slice(0, i).join('/'))}`,
-        );
-    return components.join('/');
+    let above = '';
+    for (const component of components) {
+      if (this.#symlinks.has(above))
+        throw refusal(member, `${what} leads through the symbolic link ${quoted(above)}`);
+      above = above === '' ? component : `${above}/${component}`;
+    }
+    return above;
   }
 }
 
@@ -217,6 +225,9 @@ const refusal = (member: string, why: string): UserError =>
 
 const notTar = (known: string | undefined): UserError =>
   new UserError({ what: 'not a tar archive', todo: known });
+
+/** Of a name that is too long, enough to find it. */
+const shortened = (name: string): string => (name.length > 60 ? `${name.slice(0, 60)}…` : name);
 
 const cutOff = (): UserError => new UserError({ what: 'the archive is cut off' });
 

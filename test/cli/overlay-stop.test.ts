@@ -51,6 +51,11 @@ describe('overlay-stop (with nothing to stop)', () => {
       '"no name" is no name of a subhost: a conf file ends in .conf or has a / in its path',
     ],
     ['a conf that is missing', ['nothing.conf'], `${process.cwd()}/nothing.conf: there is no such file`],
+    [
+      'a path with an escape sequence, which does not reach the terminal,',
+      ['./a\u001b[2Jb\u009b'],
+      `${process.cwd()}/a\\x1b[2Jb\\x9b: there is no such file`,
+    ],
     ['a path that is no file', ['./nothing'], `${process.cwd()}/nothing: there is no such file`],
   ];
   for (const [title, args, message] of cases)

@@ -1,5 +1,6 @@
 /** boxctl with real boxes: its document's walk-through, cutovers that fail, and everything else that it does. */
 import { existsSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { expect } from 'chai';
 import { expectAnswers } from '../helpers/answers.js';
 import {
@@ -502,11 +503,16 @@ describe('boxctl', () => {
       '# mine, \\351\n\n/opt/subhost/mta/mta.conf\n  #/etc/overlay-boot/boxes/system1.conf\n/opt/last.conf';
     await sh(`printf '${list.replaceAll('\n', '\\n')}' >/etc/subhosts.conf; chmod 600 /etc/subhosts.conf`);
     const before = await sh('base64 /etc/subhosts.conf');
+    const others = ['.system1.conf.swp', '.system1.conf.conf.1'].map((name) => `${dirname(CONF)}/${name}`);
+    await sh(`touch ${others.join(' ')}`);
     expect(await boxctl('enable', 'system1')).to.deep.equal(printed('system1: enabled'));
     expect(await boxctl('enable', 'system1')).to.deep.equal(printed('system1: is enabled already'));
     expect(
       await sh('tail -n 2 /etc/subhosts.conf; stat -c %a /etc/subhosts.conf; ls /etc/subhosts.conf*'),
     ).to.equal(`/opt/last.conf\n${CONF}\n600\n/etc/subhosts.conf\n`);
+    expect(await sh(`rm -v ${others.join(' ')} | wc -l`), "an editor's file, and another box's").to.equal(
+      '2\n',
+    );
     expect((await boxctl('list')).stdout).to.match(/^system1 .* yes /m);
     await boxctl('poweroff', 'system1');
     await sh('sed -i /opt/d /etc/subhosts.conf; overlay-boot --all');

@@ -167,6 +167,20 @@ describe('overlay-status', function () {
       });
     });
 
+    it("has a lock that is nobody else's to take", async () => {
+      const { code } = await sandbox().run([
+        'setpriv',
+        '--reuid=65534',
+        '--regid=65534',
+        '--clear-groups',
+        'flock',
+        '-n',
+        '/run/overlay-boot/bad',
+        'true',
+      ]);
+      expect(code).to.equal(66); // EX_NOINPUT of sysexits.h: it cannot even be opened
+    });
+
     it('works for anyone, without what only root can read', async () => {
       const { code, stdout } = await asNobody('--json', 'web');
       expect(code).to.equal(0);

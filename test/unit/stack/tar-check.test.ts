@@ -209,6 +209,11 @@ describe('an archive that is refused', () => {
       [member({ type: 'L', content: 'a\0' }), member({ type: 'L', content: 'b\0' })],
       'two headers of kind "L"',
     ],
+    [
+      'a name of a great many directories',
+      [member({ type: 'L', content: 'a/'.repeat(5_000) }), member({ name: 'x' })],
+      'a name of 10000 bytes, longer than any path',
+    ],
     ['a long name of gigabytes', [member({ type: 'L', size: 2 ** 31 })], 'a header of 2147483648 bytes'],
     [
       'a pax header that is none',
