@@ -6,6 +6,7 @@ import { checkPaths } from '../config/check.js';
 import { type CommandRequest, resolveConfig } from '../config/resolve.js';
 import type { SubhostConfig } from '../config/subhost-config.js';
 import { errnoOf, Failure, throwAll } from '../errors.js';
+import type { CableSpec } from '../net/cable.js';
 import {
   type BootPlan,
   bootPlan,
@@ -24,7 +25,7 @@ import { readState, stateDirectory, writePidFile, writeState } from '../state/st
 import { openStopMark, readStopMark, removeStopMark } from '../state/stop-mark.js';
 import type { SubhostState } from '../state/subhost-state.js';
 import type { Booted, BootHost, BootRequest } from './boot-types.js';
-import { checkNetnsName, checkWiring, makeCables } from './cables.js';
+import { checkNetnsName, makeCables, type Wiring } from './cables.js';
 import { type CommandContext, checkScript, runHook, runValueCommand } from './host-commands.js';
 import { withImageStart } from './image-start.js';
 import type { Ended, KeeperSession } from './launcher.js';
@@ -34,6 +35,7 @@ import { stackOf } from './read-stack.js';
 import { sleep } from './sleep.js';
 import { takeBack } from './take-back.js';
 import { takeLock } from './take-lock.js';
+import { abandonedLinks, checkGroupUnused } from './unrecorded.js';
 
 type StartStage = Extract<Stage, { kind: 'start' }>;
 
@@ -150,18 +152,26 @@ class Boot {
     const { name, netns, conf } = this.#state;
     const dead = readState(runDir, name);
     const wiring = { name, conf, netns, cables: config.cables };
-    if (!dead) checkNetnsName(wiring);
+    if (!dead) {
+      checkNetnsName(wiring);
+      await checkGroupUnused(this.#session.cgroup, this.#stateDir);
+    }
     const left = dead?.bootId === this.#host.bootId ? dead.cables : [];
-    const marked =
-      config.cables.length === 0
-        ? []
-        : await checkWiring(await this.#host.route(), wiring, new Set(left.map(({ host }) => host)));
+    const unrecorded = await this.#checkWiring(wiring, left);
     // The record stays until ours replaces it: the directory is our lock.
-    const ops = [
+    await this.#clear([
       ...(dead ? leftoverOps(dead, this.#stateDir, this.#host.bootId).slice(0, -2) : []),
-      // Of an instance whose record somebody has removed.
-      ...linkOps(marked, name),
-    ];
+      ...linkOps(unrecorded, name),
+    ]);
+  }
+
+  /** @returns host ends that are left of an instance whose record somebody has removed */
+  async #checkWiring(wiring: Wiring, left: readonly CableSpec[]): Promise<string[]> {
+    if (wiring.cables.length === 0) return [];
+    return await abandonedLinks(await this.#host.route(), wiring, left, this.#stateDir);
+  }
+
+  async #clear(ops: readonly string[]): Promise<void> {
     if (ops.length === 0) return;
     this.#session.request('CLEAR', ...ops);
     await this.#session.expect('DONE');
@@ -223,7 +233,7 @@ class Boot {
     if (commands.has('CAPS')) for (const warning of capabilityWarnings(config)) this.#request.warn(warning);
     checkLimits(conf, config.limits, this.#host.cgroupMount);
     if (commands.has('CABLES'))
-      await checkWiring(await this.#host.route(), { ...config, netns: this.#state.netns }, new Set());
+      await this.#clear(linkOps(await this.#checkWiring({ ...config, netns: this.#state.netns }, []), name));
     // The default stood in for what a command has now said; all of them are not on record.
     const { caps, ...known } = this.#state;
     this.#state = known;

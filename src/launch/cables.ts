@@ -19,7 +19,7 @@ export interface Wiring {
  * Finds what is in the way before anything is made: interfaces and a network namespace that are not left
  * from this subhost, bridges that are missing.
  * @param leftovers  host interfaces that the record of a dead instance lists
- * @returns host interfaces that carry the subhost's mark; they are left where it does not run
+ * @returns host interfaces that carry the subhost's mark: its own, or left of it
  */
 export async function checkWiring(
   route: RouteSocket,

@@ -10,7 +10,7 @@ export type Attribute = readonly [type: number, payload: Uint8Array | Message];
 export type Message = readonly (Uint8Array | Attribute)[];
 
 /** linux/rtnetlink.h */
-export const RTM = { NEWLINK: 16, DELLINK: 17, GETLINK: 18, SETLINK: 19 } as const;
+export const RTM = { NEWLINK: 16, DELLINK: 17, GETLINK: 18, SETLINK: 19, GETNSID: 90 } as const;
 
 /** linux/if_link.h */
 const IFLA = {
@@ -22,9 +22,14 @@ const IFLA = {
   NET_NS_PID: 19,
   IFALIAS: 20,
   EXT_MASK: 29,
+  LINK_NETNSID: 37,
 } as const;
 const IFLA_INFO = { KIND: 1, DATA: 2 } as const;
 const IFLA_VLAN_ID = 1;
+/** linux/net_namespace.h */
+const NETNSA = { NSID: 1, PID: 2 } as const;
+/** struct rtgenmsg: family, aligned. */
+const NSID_HEADER_LENGTH = 4;
 /** linux/veth.h */
 const VETH_INFO_PEER = 1;
 /** linux/rtnetlink.h: leave the counters, most of an answer's bytes, out. */
@@ -72,6 +77,8 @@ export interface Link {
   readonly masterIndex?: number;
   /** Lower case, `aa:bb:cc:dd:ee:ff`. */
   readonly mac?: string;
+  /** The network namespace that its other end is in, by our number of it; undefined for our own. */
+  readonly otherNetns?: number;
 }
 
 const text = (value: string): Buffer => Buffer.from(`${value}\0`);
@@ -150,6 +157,7 @@ export function parseLink(
   const alias = found.get(IFLA.IFALIAS);
   const master = found.get(IFLA.MASTER);
   const mac = found.get(IFLA.ADDRESS);
+  const otherNetns = found.get(IFLA.LINK_NETNSID);
   return {
     index: readU32(answer, INDEX_OFFSET),
     name: readText(found.get(IFLA.IFNAME) ?? Buffer.alloc(0)),
@@ -158,5 +166,21 @@ export function parseLink(
     ...(alias && { alias: readText(alias) }),
     ...(master && { masterIndex: readU32(master) }),
     ...(mac && { mac: readMac(mac) }),
+    ...(otherNetns && { otherNetns: readU32(otherNetns) }),
   };
+}
+
+/** GETNSID: which number our network namespace has for that of a process. */
+export const netnsMessage = (pid: number): Message => [
+  Buffer.alloc(NSID_HEADER_LENGTH),
+  [NETNSA.PID, u32(pid)],
+];
+
+/** @param attributesOf  as in parseLink(); @returns 4294967295 where it has none for it */
+export function parseNetns(
+  answer: Buffer,
+  attributesOf: (bytes: Buffer) => ReadonlyMap<number, Buffer>,
+): number | undefined {
+  const id = attributesOf(answer.subarray(NSID_HEADER_LENGTH)).get(NETNSA.NSID);
+  return id && readU32(id);
 }

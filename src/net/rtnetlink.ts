@@ -12,7 +12,9 @@ import {
   type Link,
   type Message,
   namedMessage,
+  netnsMessage,
   parseLink,
+  parseNetns,
   RTM,
   type VethRequest,
   vethMessage,
@@ -122,6 +124,17 @@ export class RouteSocket {
     } catch (cause) {
       if (isMissing(cause)) return undefined;
       throw linkFailure({ doing: `look for interface ${name}`, cause });
+    }
+  }
+
+  /** The network namespace of a process as `otherNetns` of a link names it; undefined for one that has ended. */
+  async netnsOf(pid: number): Promise<number | undefined> {
+    try {
+      const [answer] = await this.#ask(RTM.GETNSID, netnsMessage(pid));
+      return answer && parseNetns(answer.data, attributesOf);
+    } catch (cause) {
+      if (errnoOf(cause) === 'ESRCH') return undefined;
+      throw linkFailure({ doing: `look for the network namespace of process ${pid}`, cause });
     }
   }
 

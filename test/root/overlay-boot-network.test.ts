@@ -1,4 +1,5 @@
 /** Cables on a real kernel; the host's ifup and ifdown are stand-ins on PATH that record their calls. */
+import { dirname } from 'node:path';
 import { expect } from 'chai';
 import type { Completed } from '../helpers/namespaces.js';
 import { type ConfValues, useSubhosts } from '../helpers/subhosts.js';
@@ -300,26 +301,62 @@ ${program === 'ifup' ? ifup : ''}
     }
   });
 
-  it('of one whose record somebody has removed are taken back by the next boot', async () => {
-    const conf = await subhosts.up('a', { CABLES: '=' });
-    const holder = subhosts.sandbox.spawn(['ip', 'netns', 'exec', 'a', 'sleep', '1000']);
-    try {
+  for (const cables of ['=', '!echo =']) {
+    it(`of one whose record somebody has removed are taken back by the next boot, CABLES being ${cables}`, async () => {
+      const conf = await subhosts.up('a', { CABLES: cables });
+      const holder = subhosts.sandbox.spawn(['ip', 'netns', 'exec', 'a', 'sleep', '1000']);
+      try {
+        const { sandbox } = subhosts;
+        await sandbox.sh('until ip netns pids a | xargs -r ps -o comm= -p | grep -q sleep; do :; done');
+        const keeper = subhosts.record('a')?.keeper.pid;
+        const old = await sandbox.sh(
+          `rm -r /run/overlay-boot/a; kill -KILL ${keeper}; cat /sys/class/net/a0/ifindex`,
+        );
+        await sandbox.sh(`while kill -0 ${keeper} 2>/dev/null; do sleep 0.05; done`);
+        expect((await subhosts.refused(conf)).join()).to.include('"ip netns delete a" if nobody needs it');
+        await sandbox.sh('ip netns delete a');
+        // The namespace lives on, and so do both ends of the cable.
+        expect(await sandbox.sh('cat /sys/class/net/a0/ifindex')).to.equal(old);
+        expect((await subhosts.boot([conf])).stdout).to.equal('a: running\n');
+        expect(await sandbox.sh('cat /sys/class/net/a0/ifindex')).not.to.equal(old);
+      } finally {
+        holder.kill('SIGKILL');
+        await holder.completed();
+      }
+    });
+  }
+
+  const unrecorded: readonly [title: string, values: ConfValues, elsewhere: boolean][] = [
+    ['with none', {}, false],
+    ['with one', { CABLES: '=' }, false],
+    ['in another control group', { CABLES: '=' }, true],
+    ['in another control group, CABLES being a command', { CABLES: '!echo =' }, true],
+  ];
+  for (const [title, values, elsewhere] of unrecorded)
+    it(`of one that runs, its record removed by somebody, stay its own: ${title}`, async () => {
       const { sandbox } = subhosts;
-      await sandbox.sh('until ip netns pids a | xargs -r ps -o comm= -p | grep -q sleep; do :; done');
+      const conf = await subhosts.up('a', values);
+      const pid = subhosts.pid1('a');
       const keeper = subhosts.record('a')?.keeper.pid;
-      const old = await sandbox.sh(
-        `rm -r /run/overlay-boot/a; kill -KILL ${keeper}; cat /sys/class/net/a0/ifindex`,
-      );
-      await sandbox.sh(`while kill -0 ${keeper} 2>/dev/null; do sleep 0.05; done`);
-      expect((await subhosts.refused(conf)).join()).to.include('"ip netns delete a" if nobody needs it');
-      await sandbox.sh('ip netns delete a');
-      // The namespace lives on, and so do both ends of the cable.
-      expect(await sandbox.sh('cat /sys/class/net/a0/ifindex')).to.equal(old);
+      const cgroup = String(subhosts.record('a')?.cgroup);
+      const other = `${dirname(cgroup)}/other`;
+      if (elsewhere)
+        await sandbox.sh(
+          `mkdir ${other}; for pid in $(cat ${cgroup}/cgroup.procs); do echo $pid >${other}/cgroup.procs; done`,
+        );
+      await sandbox.sh('rm -r /run/overlay-boot/a; ip netns delete a');
+      const links = await sandbox.sh(`nsenter -t ${pid} -n ip -o link`);
+      // WORK would be in use.
+      subhosts.write(conf, `${subhosts.file(conf)}UPPER=root2\nWORK=work2\n`);
+      try {
+        expect(await subhosts.refused(conf, { options: ['--mkdir'] })).to.deep.equal([
+          `overlay-boot: a: it runs, but somebody has removed its record, /run/overlay-boot/a: process ${pid} is its pid 1: kill -KILL ${pid} ends it`,
+        ]);
+        expect(await sandbox.sh(`nsenter -t ${pid} -n ip -o link`)).to.equal(links);
+      } finally {
+        await sandbox.sh(`kill -KILL ${pid} || :; while kill -0 ${keeper} 2>/dev/null; do sleep 0.05; done`);
+        if (elsewhere) await sandbox.sh(`rmdir ${other}`);
+      }
       expect((await subhosts.boot([conf])).stdout).to.equal('a: running\n');
-      expect(await sandbox.sh('cat /sys/class/net/a0/ifindex')).not.to.equal(old);
-    } finally {
-      holder.kill('SIGKILL');
-      await holder.completed();
-    }
-  });
+    });
 });

@@ -149,7 +149,9 @@ describe('RouteSocket', () => {
       alias: 'overlay-boot:mta',
       masterIndex: (await seenLink('br0'))?.ifindex,
       mac: address,
+      otherNetns: await call('netnsOf', netnsPid),
     });
+    expect(await call('netnsOf', 1), 'our own').not.to.equal(await call('netnsOf', netnsPid));
   });
 
   it('reads a link that is not there as undefined', async () => {
