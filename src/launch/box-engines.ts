@@ -1,5 +1,6 @@
 /** Which engine runs a box: the one place that looks at ENGINE. */
 import type { Engine } from '../config/subhost-config.js';
+import { throwAll } from '../errors.js';
 import type { BootHost } from './boot-types.js';
 import {
   type BoxEngine,
@@ -28,7 +29,9 @@ export class ConfiguredEngine implements BoxEngine {
   }
 
   runs(): boolean {
-    return Object.values(this.#engines).some((engine) => engine.runs());
+    const { nspawn, subhost } = this.#engines;
+    // A container is the box; a subhost of that name may be another one, which throws.
+    return nspawn.runs() || subhost.runs();
   }
 
   async prepare(instance: string): Promise<void> {
@@ -40,12 +43,16 @@ export class ConfiguredEngine implements BoxEngine {
   }
 
   async stop(options?: { readonly kill: boolean }): Promise<boolean> {
-    let ran = false;
-    for (const engine of Object.values(this.#engines)) ran = (await engine.stop(options)) || ran;
-    return ran;
+    const { nspawn, subhost } = this.#engines;
+    // What is wrong with the one does not keep the other running.
+    const ended = await Promise.allSettled([nspawn.stop(options), subhost.stop(options)]);
+    throwAll(ended.flatMap((one) => (one.status === 'rejected' ? [asError(one.reason)] : [])));
+    return ended.some((one) => one.status === 'fulfilled' && one.value);
   }
 
   async configure(shell: BoxShell): Promise<number> {
     return await this.#chosen().configure(shell);
   }
 }
+
+const asError = (reason: unknown): Error => (reason instanceof Error ? reason : new Error(String(reason)));

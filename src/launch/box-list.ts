@@ -67,7 +67,7 @@ export async function boxRows(
 ): Promise<BoxRow[]> {
   const subhosts = new Map(findSubhosts(settings, note).map((found) => [found.name, found]));
   const running = [...subhosts.values()].filter(({ name, state }) => state?.conf === boxConf(settings, name));
-  const contained = await seenByNspawn(places, settings, { asRoot });
+  const contained = await seenByNspawn(places, settings, { asRoot, note });
   const up = [...running.map(({ name }) => name), ...contained.keys()];
   const known = quietly(() => pointNames(places.wafers).filter(isSubhostName)) ?? confNames(settings);
   const names = only ?? [...new Set([...known, ...up])].sort();

@@ -10,7 +10,6 @@ import { throwAll, UserError } from '../errors.js';
 import { boxUnit } from '../plan/nspawn-unit.js';
 import type { BootHost } from './boot-types.js';
 import { boxConf, checkBoxConf } from './box-conf.js';
-import { runValueCommand } from './host-commands.js';
 
 /** What runs a box, by its conf; one that has none yet gets one that says nothing of it. */
 export function engineOfBox(settings: Pick<Settings, 'boxes' | 'runDir'>, name: string): Engine {
@@ -31,31 +30,27 @@ const UNFIT: Partial<Record<VariableName, (name: string) => string>> = {
   CAPS: (name) => `write Capability= and DropCapability= in /etc/systemd/nspawn/${name}.nspawn`,
 };
 
-type ConfHost = Pick<BootHost, 'settings' | 'binDir'>;
-
 /**
  * The conf of a box that systemd-nspawn runs.
  * @throws UserError, or an ErrorList of all that does not go with it
  */
 export async function nspawnConfig(
-  { settings, binDir }: ConfHost,
+  { settings }: Pick<BootHost, 'settings'>,
   name: string,
-  { timeoutMs, warn }: { readonly timeoutMs: number; readonly warn: (line: string) => void },
+  warn: (line: string) => void,
 ): Promise<SubhostConfig> {
   const { path: conf, text } = readTrusted(boxConf(settings, name));
   const parsed = parseAssignments(text, conf);
   for (const warning of parsed.warnings) warn(warning);
-  const identity = await identify(parsed, conf, (command) =>
-    runValueCommand(command, { CONFIG: conf, ACTION: 'overlay-boot' }, { binDir, timeoutMs }),
-  );
+  const given = parsed.assignments.filter(({ value, command }) => value !== '' || command);
+  const misfits = given.flatMap((assignment) => unfit(assignment, name));
+  // What those two commands say would be needed for the rest.
+  if (given.some(({ name: variable, command }) => command && ['BASE', 'NAME'].includes(variable)))
+    throwAll(misfits);
+  const identity = await identify(parsed, conf, async () => '');
   const config = resolveLiterals(parsed, identity, settings);
   checkBoxConf({ identity, config, commands: variablesFromCommands(parsed) }, name);
-  const given = parsed.assignments.filter(({ value, command }) => value !== '' || command);
-  throwAll([
-    ...given.flatMap((assignment) => unfit(assignment, name)),
-    ...cableMistakes(given, config),
-    ...nameMistakes(config),
-  ]);
+  throwAll([...misfits, ...cableMistakes(given, config), ...nameMistakes(config)]);
   return config;
 }
 
@@ -64,7 +59,7 @@ function unfit({ name: variable, command, file, line }: Assignment, name: string
   const todo = UNFIT[variable]?.(name);
   if (todo !== undefined) return [new UserError({ at, what: `${variable} is not for ENGINE=nspawn`, todo })];
   const mistake = { at, what: `${variable}: a command is not for ENGINE=nspawn`, todo: 'write the value' };
-  return command && !['BASE', 'NAME', 'STACK'].includes(variable) ? [new UserError(mistake)] : [];
+  return command ? [new UserError(mistake)] : [];
 }
 
 /** Of what a cable can be, one link is what systemd-nspawn makes. */

@@ -31,14 +31,21 @@ export const isUnitThere = (unit: string): boolean => existsSync(join(TRANSIENT,
 export async function seenByNspawn(
   places: WaferPlaces,
   settings: Settings,
-  { asRoot }: { readonly asRoot: boolean },
+  { asRoot, note }: { readonly asRoot: boolean; readonly note: (message: string) => void },
 ): Promise<ReadonlyMap<string, SeenBox>> {
-  const seen = new Map<string, SeenBox>();
-  for (const box of namesIn(TRANSIENT).flatMap((unit) => parseBoxUnit(unit) ?? [])) {
-    const facts = await unitFacts(box.configuring ? configureUnit(box.name) : boxUnit(box.name));
-    if (facts) seen.set(box.name, await seenBox({ places, settings, ...box, facts, asRoot }));
-  }
-  return seen;
+  const boxes = namesIn(TRANSIENT).flatMap((unit) => parseBoxUnit(unit) ?? []);
+  const seen = await Promise.all(
+    boxes.map(async (box): Promise<[string, SeenBox][]> => {
+      try {
+        const facts = await unitFacts(box.configuring ? configureUnit(box.name) : boxUnit(box.name));
+        return facts ? [[box.name, await seenBox({ places, settings, ...box, facts, asRoot })]] : [];
+      } catch (error) {
+        note(error instanceof Error ? error.message : String(error));
+        return [];
+      }
+    }),
+  );
+  return new Map(seen.flat());
 }
 
 /** What systemd says of a unit. */

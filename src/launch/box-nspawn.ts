@@ -169,7 +169,11 @@ export class NspawnEngine implements BoxEngine {
   async configure({ term, attach }: BoxShell): Promise<number> {
     const config = await this.#config();
     if (isUnitThere(configureUnit(this.#options.name))) await this.stop({ kill: true });
-    return await attach(configureArguments(this.#box(config), checkedTerm(term, term !== undefined)));
+    try {
+      return await attach(configureArguments(this.#box(config), checkedTerm(term, term !== undefined)));
+    } finally {
+      await this.stop();
+    }
   }
 
   get #root(): string {
@@ -177,12 +181,12 @@ export class NspawnEngine implements BoxEngine {
   }
 
   async #config(): Promise<SubhostConfig> {
-    const { name, timeoutMs } = this.#options;
+    const { name } = this.#options;
     const warn = (line: string): void => {
       if (!this.#said.has(line)) this.#options.warn(line);
       this.#said.add(line);
     };
-    return await nspawnConfig(this.#host, name, { timeoutMs, warn });
+    return await nspawnConfig(this.#host, name, warn);
   }
 
   #box({ name, cables, shares, limits }: SubhostConfig): NspawnBox {

@@ -55,6 +55,7 @@ describe('boxctl with ENGINE=nspawn', () => {
       'CAPS=+SYS_TIME',
       ':4: CAPS is not for ENGINE=nspawn: write Capability= and DropCapability= in /etc/systemd/nspawn/web.nspawn',
     ],
+    ['NAME=!touch /srv/t/ran; echo web', ':4: NAME: a command is not for ENGINE=nspawn: write the value'],
     ['CPU_MAX=!echo 5', ':4: CPU_MAX: a command is not for ENGINE=nspawn: write the value'],
     [
       'CABLES== br0=',
@@ -79,6 +80,17 @@ describe('boxctl with ENGINE=nspawn', () => {
     await conf('ENGINE=nspawn\nLOG=x\nCAPS=all');
     const { stderr } = await boxctl('start', 'web');
     expect(stderr.match(/is not for ENGINE=nspawn/g)).to.have.lengthOf(2);
+  });
+
+  it('runs no command of BASE', async () => {
+    const lines = 'BASE=!touch /srv/t/ran; echo /var/lib/overlay-boot/boxes/web\nSTACK=web\nENGINE=nspawn\n';
+    await sandbox().writeFile(CONF, lines);
+    expect(await boxctl('start', 'web')).to.deep.equal({
+      code: 2,
+      stdout: '',
+      stderr: `boxctl: ${CONF}:1: BASE: a command is not for ENGINE=nspawn: write the value\n`,
+    });
+    expect(await sh('ls /srv/t')).not.to.match(/^ran$/m);
   });
 
   it('shows the engine of a box', async () => {
@@ -110,6 +122,46 @@ describe('boxctl with ENGINE=nspawn', () => {
     });
     expect((await boxctl('restart', 'web')).stderr, 'before it is stopped').to.include('needs systemd');
     expect(await boxctl('poweroff', 'web')).to.include({ code: 0, stdout: 'web: stopped\n' });
+  });
+
+  describe('where systemd has a unit of the box', () => {
+    const UNIT = '/run/systemd/transient/box@web.service';
+    /** In the place of the program. */
+    const systemctl = (script: string): Promise<void> =>
+      sandbox().writeFile('/usr/local/sbin/systemctl', `#!/bin/sh\n${script}\n`, 0o755);
+
+    beforeEach(async () => {
+      await conf('ENGINE=nspawn');
+      await sh(`mkdir -p /run/systemd/transient; touch ${UNIT}; mount -t tmpfs tmpfs /usr/local/sbin`);
+    });
+
+    afterEach(() => sh('rm -r /run/systemd; umount /usr/local/sbin'));
+
+    it('lists the others when that cannot be asked for, and says so', async () => {
+      await systemctl('echo no bus >&2; exit 1');
+      const { code, stdout, stderr } = await boxctl('list', '--all');
+      expect([code, stdout.includes('web-1')]).to.deep.equal([0, true]);
+      expect(stderr).to.match(/^boxctl: .*systemctl show .*box@web.service: exit status 1: no bus\n$/);
+    });
+
+    for (const verb of ['poweroff', 'terminate'])
+      it(`stops it and then complains of a subhost that has its name: ${verb}`, async () => {
+        await systemctl(`[ "$1" != stop ] || rm ${UNIT}`);
+        const other = '/srv/t/other/web.conf';
+        await sh('mkdir -p /srv/t/other');
+        await sandbox().writeFile(other, 'BASE=.\nSTACK=web\nSTART=none\n');
+        await sh(`overlay-boot --mkdir ${other}`);
+        try {
+          expect(await boxctl(verb, 'web')).to.deep.equal({
+            code: 1,
+            stdout: '',
+            stderr: `boxctl: web runs, but is no box: it was booted from ${other}: overlay-stop web, or another name for the box\n`,
+          });
+          expect(await sh(`ls ${UNIT} 2>/dev/null || echo gone`)).to.equal('gone\n');
+        } finally {
+          await sh('overlay-stop web');
+        }
+      });
   });
 
   it('is refused by overlay-boot, and is no subhost to overlay-status', async () => {
