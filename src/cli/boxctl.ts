@@ -112,8 +112,10 @@ const VERBS: Verbs = {
     run: (call) =>
       withBox(call, async (box) => {
         const started = await resetBox(box, word(call, 1));
-        const now = started ? `, ${startedText(started)}` : '';
-        return tell(call, `${box.name}: its instance of ${word(call, 1)} reset${now}`);
+        const now = started ? `, ${startedText(started.started)}` : '';
+        // Cut over without boxctl meanwhile, it is that from its next start on.
+        const as = started && started.image !== word(call, 1) ? ` as ${started.image}` : '';
+        return tell(call, `${box.name}: its instance of ${word(call, 1)} reset${now}${as}`);
       }),
   },
   'stage-image': { takes: 'TAR [IMAGE]', run: stageImage },

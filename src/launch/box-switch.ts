@@ -207,11 +207,17 @@ async function goBack(
 /** The next boot has put the log aside that the message of the one before names. */
 const inLogBefore = (message: string): string => message.replace(/\(log: (.*)\)$/, '(log: $1.1)');
 
+/** How a box runs that was stopped meanwhile, and as what. */
+export interface Restarted {
+  readonly image: string;
+  readonly started: Started;
+}
+
 /**
  * Empties an instance of a box: it is as its image again. Stopped before and started after it, if it runs on that.
  * @throws Failure where it does not start then
  */
-export async function resetBox(box: Box, image: string): Promise<Started | undefined> {
+export async function resetBox(box: Box, image: string): Promise<Restarted | undefined> {
   const { name, places, engine } = box;
   const instance = checkInstanceName(image, name);
   requireBox(places.wafers, name);
@@ -230,7 +236,7 @@ export async function resetBox(box: Box, image: string): Promise<Started | undef
       await engine.start({ interruptible: false });
       throw error;
     }
-    return await startStopped(engine, 'it is reset');
+    return { image: imageOfInstance(current.instance), started: await startStopped(engine, 'it is reset') };
   });
 }
 

@@ -1,6 +1,6 @@
 /** Mount points in STACKS: made, mounted on, and taken away again, with the words for what is in the way. */
 import { mkdirSync, rmdirSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { errnoOf, Failure, quoted } from '../errors.js';
 import type { Wafer } from '../stack/from-wafers.js';
 import { realPath } from '../stack/root-kind.js';
@@ -41,12 +41,43 @@ const hasEntries = (directory: string): boolean => namesIn(directory).length > 0
 /** Of several mounts in a message so many are shown. */
 const SHOWN = 5;
 
+/** Is it the stack of a wafer with such a name? One layer alone is bind-mounted, which shows in what its root is. */
+export function isStackOf(mount: Mount, isName: (wafer: string) => boolean): boolean {
+  const uppers = uppersOf(mount);
+  const isOurs = mount.type === 'overlay' && mount.source === SOURCE;
+  if (isOurs && uppers.length === 0) return true; // read-only
+  return [...uppers, mount.root.replace(/\/\/deleted$/, '')].some(
+    (path) => basename(path) === 'data' && isName(basename(dirname(path))),
+  );
+}
+
+/** The device of the overlays that the init program mounts. */
+const SOURCE = 'overlay-boot';
+
+/**
+ * Is the stack of a wafer with such a name mounted there? Links on the way are followed.
+ * @throws Failure where something else is: it was mounted by somebody else, who knows why
+ */
+export function isOwnStacked(path: string, isName: (wafer: string) => boolean): boolean {
+  const real = realPath(path);
+  const mounts = mountsOf('self').filter(({ mountPoint }) => mountPoint === real);
+  refuseMounts(
+    path,
+    mounts.filter((mount) => !isStackOf(mount, isName)),
+  );
+  return mounts.length > 0;
+}
+
 /** @throws Failure where more is mounted there than the one stack: who unmounts that does not put it back */
 export function refuseOtherMounts(path: string): void {
   const real = realPath(path);
   const mounts = mountsAt(path);
   const own = mounts.findIndex(({ mountPoint }) => mountPoint === real);
   const others = mounts.filter(({ type }, i) => i !== own || type !== 'overlay');
+  refuseMounts(path, others);
+}
+
+function refuseMounts(path: string, others: readonly Mount[]): void {
   if (others.length === 0) return;
   const names = others.slice(0, SHOWN).map(({ mountPoint, type }) => `${mountPoint} (${type})`);
   const more = others.length > SHOWN ? ` and ${others.length - SHOWN} more` : '';

@@ -117,9 +117,12 @@ export async function runInit(
     child.on('error', (cause) => reject(new Failure({ what: `cannot run ${initProgram()}`, cause })));
     child.on('close', resolve);
   });
+  const by = child.signalCode;
   const code = child.killed ? GIVEN_UP : ended;
   if (code === null || !okCodes.includes(code))
-    throw new Failure({ what: complaint.trim() || `the init program ended with ${code}` });
+    throw new Failure({
+      what: complaint.trim() || (by ? `interrupted by ${by}` : `the init program ended with ${code}`),
+    });
   return code;
 }
 

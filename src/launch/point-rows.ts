@@ -8,11 +8,13 @@ import {
   fallbackOf,
   type Generation,
   imageOfInstance,
+  isInstanceOf,
   type Point,
   pointNames,
   readPoint,
 } from '../stack/store.js';
 import { mountsOf } from '../sys/mountinfo.js';
+import { isStackOf } from './mount-point.js';
 import type { WaferPlaces } from './wafers.js';
 
 /** A point with what is known of its use; of one that is corrupt that is only its name. */
@@ -29,11 +31,13 @@ export interface PointRow extends Pick<Point, 'name' | 'generations'> {
 
 /** All points, by name. */
 export function pointRows({ wafers, stacks }: WaferPlaces): PointRow[] {
-  const mountPoints = new Set(mountsOf('self').map(({ mountPoint }) => mountPoint));
+  const mounts = new Map(mountsOf('self').map((mount) => [mount.mountPoint, mount]));
   const real = realPath(stacks);
   const whole = new Set<string>();
   return pointNames(wafers).flatMap((name) => {
-    const place = { name, path: join(stacks, name), mounted: mountPoints.has(`${real}/${name}`) };
+    const mount = mounts.get(`${real}/${name}`);
+    const mounted = mount !== undefined && isStackOf(mount, isInstanceOf(name));
+    const place = { name, path: join(stacks, name), mounted };
     try {
       const point = readPoint(wafers, name);
       return point ? { ...place, ...pointState(wafers, point, whole) } : [];

@@ -28,7 +28,9 @@ import { buildBeside, createWafer, discard } from './make-wafer.js';
 import {
   checkEmptyMountPoint,
   checkUnused,
+  isOwnStacked,
   isStacked,
+  isStackOf,
   mountAt,
   removeIfEmpty,
   unmountAt,
@@ -89,7 +91,7 @@ export async function editImage(
     const path = mountPointOf(store, name);
     const { state } = requireImage(wafers, name);
     if (readOnly && state === 'open') throw openAlready(name);
-    if (isStacked(path)) {
+    if (isOwnStacked(path, (wafer) => wafer === name)) {
       if (readOnly === isReadOnly(path)) return { path, mountedBefore: true };
       throw new Failure({
         what: `image ${quoted(name)} is mounted ${readOnly ? 'for writing' : 'read-only'} at ${path}`,
@@ -159,7 +161,7 @@ export async function closeImage(
     if (!state && !readWafer(store.wafers, name)?.hasData) requireImage(store.wafers, name);
     const image = requireWafer(store.wafers, name);
     const path = mountPointOf(store, name);
-    const unmounted = await unmountAt(path);
+    const unmounted = isOwnStacked(path, (wafer) => wafer === name) && (await unmountAt(path));
     if (!unmounted) removeIfEmpty(path);
     if (state === 'sealed') return { state, unmounted };
     refuseUse(image);
@@ -210,10 +212,11 @@ export async function deleteImage(places: StorePlaces, name: string): Promise<vo
         what: `image ${quoted(name)} is mounted at ${path}`,
         todo: `stacko close-image ${name} first`,
       });
-    const image = requireWafer(store.wafers, name);
-    refuseUse(image);
-    refuseExport(image);
-    discard(image.directory);
+    // Of one whose data was removed by hand the rest goes.
+    const image = readWafer(store.wafers, name);
+    if (image) refuseUse(image);
+    if (image) refuseExport(image);
+    discard(join(store.wafers, name));
   });
 }
 
@@ -243,13 +246,11 @@ export function imageRows({ wafers, stacks }: WaferPlaces): ImageRow[] {
     if (known) known.push(point);
     else points.set(image, [point]);
   }
-  const mountPoints = new Set(mountsOf('self').map(({ mountPoint }) => mountPoint));
+  const mounts = new Map(mountsOf('self').map((mount) => [mount.mountPoint, mount]));
   const real = realPath(stacks);
-  return images.map(({ name, parent, state }) => ({
-    name,
-    parent,
-    state,
-    mounted: mountPoints.has(`${real}/${name}`),
-    points: points.get(name) ?? [],
-  }));
+  return images.map(({ name, parent, state }) => {
+    const mount = mounts.get(`${real}/${name}`);
+    const mounted = mount !== undefined && isStackOf(mount, (wafer) => wafer === name);
+    return { name, parent, state, mounted, points: points.get(name) ?? [] };
+  });
 }

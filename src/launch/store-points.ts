@@ -10,6 +10,7 @@ import {
   fallbackOf,
   imageOfInstance,
   instancesOf,
+  isInstanceOf,
   type Point,
   pointDirectory,
   requirePoint,
@@ -20,6 +21,7 @@ import { buildBeside, createWafer, discard, prepareLink, replaceData, resetData 
 import {
   checkEmptyMountPoint,
   checkUnused,
+  isOwnStacked,
   isStacked,
   mountAt,
   refuseOtherMounts,
@@ -317,7 +319,7 @@ export async function mountPoint(
     const from = requirePoint(store.wafers, point);
     const { current } = from;
     const path = mountPointOf(store, point);
-    if (isStacked(path)) return { path, mountedBefore: true };
+    if (isOwnStacked(path, isInstanceOf(point))) return { path, mountedBefore: true };
     checkWhole(store.wafers, from);
     checkEmptyMountPoint(path);
     checkUnused(requireWafer(store.wafers, current.instance));
@@ -334,12 +336,13 @@ export async function unmountPoint(places: StorePlaces, point: string): Promise<
   checkStoreName(point);
   return await withStore(places, async (store) => {
     requirePoint(store.wafers, point);
-    return await unmountAt(mountPointOf(store, point));
+    const path = mountPointOf(store, point);
+    return isOwnStacked(path, isInstanceOf(point)) && (await unmountAt(path));
   });
 }
 
-/** Is something mounted where the point is mounted? */
+/** @throws Failure where something else is mounted in its place */
 export function isPointMounted(places: WaferPlaces, point: string): boolean {
   requirePoint(places.wafers, point);
-  return isStacked(mountPointOf(places, point));
+  return isOwnStacked(mountPointOf(places, point), isInstanceOf(point));
 }

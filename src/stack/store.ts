@@ -59,6 +59,12 @@ export function parseInstanceName(name: string): Instance | undefined {
 /** The image that an instance is of; what is no instance's name as it is. */
 export const imageOfInstance = (instance: string): string => parseInstanceName(instance)?.image ?? instance;
 
+/** Is a name that of an instance of this point? */
+export const isInstanceOf =
+  (point: string) =>
+  (name: string): boolean =>
+    parseInstanceName(name)?.point === point;
+
 /** @throws UserError for what cannot be the name of an image or a point: one name space, and no `@` */
 export function checkStoreName(name: string): void {
   checkWaferName(name);

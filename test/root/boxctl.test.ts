@@ -368,7 +368,11 @@ describe('boxctl', () => {
       printed('system1: its instance of foo-0.1 reset, running'),
     );
     expect(await subhosts.inside('system1', 'ls /var; cat /srv/version')).to.equal('foo-0.1\n');
-    await boxctl('cutover-instance', 'system1', 'foo-0.2');
+    await sh('stacko cutover-stackpoint system1 foo-0.2');
+    expect(await boxctl('reset', 'system1', 'foo-0.1'), 'cut over without boxctl').to.deep.equal(
+      printed('system1: its instance of foo-0.1 reset, running as foo-0.2'),
+    );
+    expect(await version()).to.equal('foo-0.2');
     const pid1 = subhosts.pid1('system1');
     await sh('touch "$WAFERS/foo-0.1@system1/data/changed"');
     expect(await boxctl('reset', 'system1', 'foo-0.1')).to.deep.equal(

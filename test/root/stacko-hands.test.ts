@@ -54,6 +54,51 @@ describe('stacko, and what others do by hand', () => {
       });
   });
 
+  const foreign: readonly [string, string][] = [
+    ['a tmpfs', 'mkdir p a; mount -t tmpfs tmpfs p; mount -t tmpfs tmpfs a'],
+    ['what a link leads to', 'mkdir x; mount -t tmpfs tmpfs x; ln -s x p; ln -s x a'],
+    [
+      'a tmpfs upon its own stack',
+      'stacko mount-stackpoint p; stacko edit-image a --read-only; mount -t tmpfs tmpfs p; mount -t tmpfs tmpfs a',
+    ],
+    [
+      'the stack of another point',
+      'stacko new-stackpoint q a; stacko mount-stackpoint q; mkdir p a; mount --bind q p; mount --bind q a',
+    ],
+  ];
+  for (const [title, script] of foreign)
+    it(`takes ${title} for no stack of its own, and leaves it mounted`, async () => {
+      await sh(`mkdir -p ${STACKS}; cd ${STACKS}; ${script}`);
+      const before = await mounts();
+      const busy = (name: string) =>
+        new RegExp(
+          `^stacko: ${STACKS}/${name} is busy: somebody has mounted .* there: unmount that first\\n$`,
+        );
+      for (const args of [
+        ['mount-stackpoint', 'p'],
+        ['umount-stackpoint', 'p'],
+        ['edit-image', '--read-only', 'a'],
+        ['close-image', 'a'],
+      ]) {
+        const { code, stderr } = await stacko(...args);
+        expect({ code, args }).to.deep.equal({ code: 1, args });
+        expect(stderr).to.match(busy(args.at(-1) ?? ''));
+      }
+      const asked = await stacko('is-stackpoint-mounted', 'p');
+      expect([asked.code, asked.stdout]).to.deep.equal([2, '']);
+      const [point] = JSON.parse((await stacko('list-stackpoints', '--json')).stdout) as {
+        mounted: boolean;
+      }[];
+      expect(point?.mounted).to.equal(false);
+      expect(await mounts()).to.equal(before);
+    });
+
+  it('removes an image whose data somebody else has removed', async () => {
+    await sh('rm -r "$WAFERS/b/data"');
+    expect(await stacko('delete-image', 'b')).to.deep.equal(printed('image b deleted'));
+    expect(await sh('ls "$WAFERS"')).to.equal('a\na@p\npoints\n');
+  });
+
   it('mounts nothing upon a directory that has files: nobody would see them', async () => {
     await sh(`mkdir -p ${STACKS}/p ${STACKS}/b; touch ${STACKS}/p/mine ${STACKS}/b/.mine`);
     const inTheWay = (name: string) =>
