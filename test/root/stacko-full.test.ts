@@ -98,3 +98,46 @@ describe('stacko on a disk that cannot be written to', () => {
       expect(await sh('wafers tree; stacko list-stackpoints')).not.to.include('broken');
     }).timeout(180_000);
 });
+
+describe('stacko on a small disk whose last block is taken', () => {
+  const sandbox = useSandbox();
+  const disk = '/srv/t/small';
+  const env = { WAFERS: `${disk}/w`, STACKS };
+  const sh = (script: string): Promise<string> => sandbox().sh(script, { env });
+  const stacko = async (...args: readonly string[]) => {
+    const { code, stdout, stderr } = await sandbox().run(['stacko', ...args], { env });
+    return { code, stdout, stderr };
+  };
+  const state = (): string => storeState(`/proc/${sandbox().pid}/root${env.WAFERS}`);
+
+  it('cuts nothing over and imports nothing, and loses nothing; with room again it does', async () => {
+    // A thousand files of a byte each: what they take is seen only when it is not there.
+    await sh(`truncate -s 16M ${sandbox().diskdir}/image; mkfs.ext4 -q -m 0 -N 4096 ${sandbox().diskdir}/image
+      mkdir -p ${disk} /srv/t/many; mount -o loop ${sandbox().diskdir}/image ${disk}
+      for i in a b; do
+        stacko new-image $i; stacko edit-image $i; echo $i >"$STACKS/$i/f"; stacko close-image $i
+      done
+      stacko new-stackpoint p a; stacko mount-stackpoint p; echo mine >"$STACKS/p/mine"
+      for i in $(seq 1000); do echo >/srv/t/many/$i; done; tar -C /srv/t/many -cf /srv/t/many.tar .
+      for size in 64k 4k 4k; do
+        while dd if=/dev/zero bs=$size count=1 oflag=append conv=notrunc,fsync of=${disk}/fill 2>/dev/null; do :; done
+      done`);
+    const old = state();
+    const full = /^stacko: [^\n]*(its file system is full: make room there|No space left on device)[^\n]*\n$/;
+    const cutover = await stacko('cutover-stackpoint', 'p', 'b');
+    expect([cutover.code, cutover.stdout], cutover.stderr).to.deep.equal([1, '']);
+    expect(cutover.stderr).to.match(full);
+    expect(state()).to.equal(old);
+    expect(await sh('cat "$STACKS/p/mine" "$STACKS/p/f"')).to.equal('mine\na\n');
+    await sh(`truncate -s -256K ${disk}/fill; sync`);
+    const imported = await stacko('import-image', '/srv/t/many.tar');
+    expect([imported.code, imported.stdout], imported.stderr).to.deep.equal([1, '']);
+    expect(imported.stderr).to.match(full);
+    expect(state()).to.equal(old);
+    await sh(`rm ${disk}/fill`);
+    expect((await stacko('import-image', '/srv/t/many.tar')).code).to.equal(0);
+    expect((await stacko('cutover-stackpoint', 'p', 'b')).code).to.equal(0);
+    expect(await sh('cat "$STACKS/p/f"; ls "$WAFERS/many/data" | wc -l')).to.equal('b\n1000\n');
+    await sh(`stacko umount-stackpoint p; umount ${disk}`);
+  });
+});
