@@ -1,0 +1,139 @@
+/** Boxes with ENGINE=nspawn on a whole machine with systemd: cut over, taken back, entered, started with the host. */
+import { expect } from 'chai';
+import { MACHINE_TEST_TIMEOUT_MS, useMachine } from './machine.js';
+import { install, usePackages } from './subhosts.js';
+
+/**
+ * Shell: the image `guest`, the machine's own system without what a container does not need, which starts no more than a
+ * message bus: each service takes the emulator seconds.
+ */
+const MAKE_GUEST = `
+  stacko new-image guest; stacko edit-image guest; cd /
+  libraries=usr/lib/x86_64-linux-gnu
+  tar -cf - --exclude="$libraries/libnode*" --exclude="$libraries/libicu*" --exclude="$libraries/perl*" \\
+    --exclude="$libraries/gconv" --exclude=usr/bin/node --exclude='usr/bin/perl*' --exclude=etc/systemd/system \\
+    bin sbin lib lib64 etc usr/bin usr/sbin "$libraries" usr/lib64 usr/lib/systemd usr/lib/os-release usr/share/dbus-1 |
+    tar -C /var/lib/machines/guest -xf -
+  cd /var/lib/machines/guest
+  mkdir -p dev proc sys run tmp root srv var/tmp var/log etc/systemd/system usr/share/zoneinfo
+  ln -s /run var/run
+  rm -f etc/fstab etc/subhosts.conf etc/localtime etc/hostname
+  for unit in $(ls usr/lib/systemd/system | grep -E '\\.(service|timer|path|mount|automount)$|getty.target'); do
+    case $unit in dbus* | systemd-journald* | systemd-poweroff* | systemd-halt* | *@*) ;; *) ln -sf /dev/null "etc/systemd/system/$unit" ;; esac
+  done
+  printf '[Unit]\\nRequires=basic.target dbus.socket\\nAfter=basic.target\\n' >etc/systemd/system/small.target
+  ln -s small.target etc/systemd/system/default.target
+  cd /; stacko close-image guest
+`;
+
+/** Shell: app-1 and app-2 as small layers upon the guest, and one whose init never says that it is ready. */
+const MAKE_IMAGES = `
+  for app in app-1 app-2 hangs; do
+    stacko new-image "$app" guest; stacko edit-image "$app"
+    cd "/var/lib/machines/$app"
+    echo "$app" >srv/version
+    if [ "$app" = hangs ]; then
+      printf '#!/bin/sh\\nexec sleep 1000\\n' >init; chmod 755 init; mv init usr/lib/systemd/systemd
+    fi
+    cd /; stacko close-image "$app"
+  done
+`;
+
+const CONF = `BASE=/var/lib/overlay-boot/boxes/web
+STACK=web
+ENGINE=nspawn
+CABLES=br0=
+SHARE=/srv/shared
+MEMORY_MAX=400M
+`;
+
+describe('boxctl with ENGINE=nspawn on a Debian machine with systemd', function () {
+  this.timeout(MACHINE_TEST_TIMEOUT_MS);
+  const machine = useMachine('systemd', usePackages());
+  const sh = (script: string): Promise<string> => machine().sh(script);
+  /** Runs a script in a login shell of the box, through a pipe. */
+  const inside = (script: string): Promise<string> => sh(`echo '${script}' | boxctl login web`);
+
+  it('makes a box that is a container, with its cable, shares and limits', async () => {
+    await machine().boot();
+    await sh(install('one'));
+    await sh(MAKE_GUEST);
+    await sh(MAKE_IMAGES);
+    await sh(`
+      ip link add br0 type bridge; ip link set br0 up
+      mkdir -p /etc/overlay-boot/boxes /var/lib/overlay-boot/boxes/web /srv/shared; echo shared >/srv/shared/file
+      cat >/etc/overlay-boot/boxes/web.conf <<'END'\n${CONF}END`);
+    expect(await sh('boxctl cutover-instance web app-1')).to.equal('web: app-1, running');
+    expect(await sh('machinectl show web --property=State --property=Unit')).to.equal(
+      'Unit=box@web.service\nState=running',
+    );
+    expect(
+      await inside('cat /srv/version /srv/shared/file /proc/1/comm; ls /sys/class/net; hostname'),
+    ).to.equal('app-1\nshared\nsystemd\nhost0\nlo\nweb');
+    expect(await sh('basename "$(readlink /sys/class/net/vb-web/master)"')).to.equal('br0');
+    expect(await sh('systemctl show box@web.service --property=MemoryMax')).to.equal(
+      `MemoryMax=${400 * 2 ** 20}`,
+    );
+  });
+
+  it('shows it, and gives the status of its shell', async () => {
+    expect(await sh('boxctl list')).to.match(/^web +running +app-1 +- +- +\d+$/m);
+    const [row] = JSON.parse(`[${await sh('boxctl status web --json')}]`);
+    expect(row).to.deep.include({ state: 'running', engine: 'nspawn', image: 'app-1' });
+    expect(row.processes).to.be.greaterThan(2);
+    expect((await machine().run("echo 'exit 7' | boxctl login web")).status).to.equal(7);
+    expect(await machine().run('stacko umount-stackpoint web')).to.satisfy(
+      ({ status, output }: { status: number; output: string }) =>
+        status === 1 && /is busy: in use by systemd-nspawn/.test(output),
+    );
+  });
+
+  it('cuts it over, and back by itself when the new one does not become ready', async () => {
+    await inside('echo kept >/srv/kept');
+    expect(await sh('boxctl cutover-instance web app-2')).to.equal('web: app-2, running');
+    expect(await inside('cat /srv/version; test ! -e /srv/kept')).to.equal('app-2');
+    const { status, output } = await machine().run('boxctl cutover-instance web hangs --timeout 20');
+    expect([status, output]).to.deep.equal([
+      1,
+      'boxctl: web: not ready within 20 s (journalctl --unit=box@web.service): it runs on app-2 again\n',
+    ]);
+    expect(await inside('cat /srv/version')).to.equal('app-2');
+    expect(await sh('ls /var/lib/wafers')).to.not.include('hangs@web');
+    expect(await sh('boxctl fallback-instance web')).to.equal('web: app-1, running');
+    expect(await inside('cat /srv/version /srv/kept')).to.equal('app-1\nkept');
+  });
+
+  it('stops it, with nothing left', async () => {
+    expect(await sh('boxctl poweroff web')).to.equal('web: stopped');
+    expect(
+      await sh('ls /run/systemd/transient /var/lib/machines; machinectl --no-legend; ls /sys/class/net'),
+    ).to.not.include('web');
+    expect(await sh('boxctl list web')).to.match(/^web +stopped/m);
+    expect(await sh('systemctl --failed --no-legend --plain')).to.equal('');
+  });
+
+  it('is configured without being booted, and reset', async () => {
+    const { status, output } = await machine().run(
+      "echo 'cat /srv/kept; echo more >>/srv/kept; ls /proc | grep -c ^1$; exit 4' | boxctl configure web",
+    );
+    expect([status, output]).to.deep.equal([4, 'kept\n1\n']);
+    expect(await sh('cat /var/lib/wafers/app-1@web/data/srv/kept; ls /var/lib/machines')).to.equal(
+      'kept\nmore',
+    );
+    expect(await sh('boxctl reset web app-1')).to.equal('web: its instance of app-1 reset');
+    expect(await sh('ls /var/lib/wafers/app-1@web/data')).to.equal('');
+  });
+
+  it('starts with the host, and is ended by terminate', async () => {
+    await sh(`
+      boxctl enable web >/dev/null
+      printf 'auto br0\\niface br0 inet manual\\n\\tpre-up ip link add br0 type bridge\\n' >/etc/network/interfaces.d/br0`);
+    await machine().reboot();
+    await machine().eventually('it runs', "boxctl list web | grep -q '^web *running'");
+    expect(await inside('cat /srv/version')).to.equal('app-1');
+    expect(await sh('boxctl terminate web')).to.equal('web: terminated');
+    expect(await sh('boxctl disable web; boxctl list web')).to.match(/^web: disabled\nNAME.*\nweb +stopped/);
+    expect(await sh('findmnt -rno TARGET | grep -E "machines/|unix-export/" || true')).to.equal('');
+    expect(await sh('systemctl --failed --no-legend --plain')).to.equal('');
+  });
+});
