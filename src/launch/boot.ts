@@ -77,7 +77,7 @@ class Boot {
   #state: SubhostState;
   #logOpen = false;
   #startRequested = false;
-  /** Open from the first record until it is ready or gone. */
+  /** Open from before the first record, by which it can be stopped, until it is ready or gone. */
   #stopMark: number | undefined;
 
   constructor(host: BootHost, request: BootRequest, session: KeeperSession, prepared: Prepared) {

@@ -69,11 +69,11 @@ export function isOwnStacked(path: string, isName: (wafer: string) => boolean): 
 }
 
 /** @throws Failure where more is mounted there than the one stack: who unmounts that does not put it back */
-export function refuseOtherMounts(path: string): void {
+export function refuseOtherMounts(path: string, isName: (wafer: string) => boolean): void {
   const real = realPath(path);
   const mounts = mountsAt(path);
   const own = mounts.findIndex(({ mountPoint }) => mountPoint === real);
-  const others = mounts.filter(({ type }, i) => i !== own || type !== 'overlay');
+  const others = mounts.filter((mount, i) => i !== own || !isStackOf(mount, isName));
   refuseMounts(path, others);
 }
 

@@ -282,7 +282,7 @@ async function switchTo(
   const link = join(point.directory, 'current');
   const path = mountPointOf(store, point.name);
   // Before anything is unmounted: there would be no way back.
-  refuseOtherMounts(path);
+  refuseOtherMounts(path, isInstanceOf(point.name));
   if (isStacked(path)) checkRoomToMount(store.wafers);
   const [forward, back] = [number, point.current.number].map((to) => prepareLink(store.wafers, String(to)));
   const mounted = await unmountAt(path);

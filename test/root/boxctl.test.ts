@@ -41,7 +41,7 @@ describe('boxctl', () => {
   /** Everything of the store but times, and what the kernel has in work directories. */
   const store = (): Promise<string> =>
     sh(
-      'cd "$WAFERS"; find . -path "./*/work/*" -o -path ./points -o -printf "%y %p %l %m %U\\n" | sort; find *@* -type f | sort | xargs -r grep -H ""',
+      'cd "$WAFERS"; find . -path "./*work/*" -o -path ./points -o -printf "%y %p %l %m %U\\n" | sort; find *@* -type f | sort | xargs -r grep -H ""',
     );
   /** A box on a bridge, running on foo-0.1. */
   const up = async (more = ''): Promise<void> => {

@@ -23,7 +23,7 @@ describe('stacko, killed and at once', () => {
   /** Everything of the store but times, and what the kernel has in work directories. */
   const store = (): Promise<string> =>
     sh(
-      'cd "$WAFERS"; find . -path "./*/work/*" -o -printf "%y %p %l %m %U\\n" | sort; find . -type f | sort | xargs grep -H ""',
+      'cd "$WAFERS"; find . -path "./*work/*" -o -printf "%y %p %l %m %U\\n" | sort; find . -type f | sort | xargs grep -H ""',
     );
   const unmountAll = (): Promise<string> =>
     sh(`findmnt -rno TARGET | grep "^${STACKS}/" | sort -r | while read -r at; do umount "$at"; done`);

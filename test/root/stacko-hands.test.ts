@@ -17,7 +17,7 @@ describe('stacko, and what others do by hand', () => {
   const printed = (...lines: readonly string[]) => ({ code: 0, stdout: `${lines.join('\n')}\n`, stderr: '' });
   const refused = (line: string, code = 1) => ({ code, stdout: '', stderr: `stacko: ${line}\n` });
   const store = (): Promise<string> =>
-    sh('cd "$WAFERS"; find . -path "./*/work/*" -o -printf "%y %p %l %m\\n" | sort');
+    sh('cd "$WAFERS"; find . -path "./*work/*" -o -printf "%y %p %l %m\\n" | sort');
   const mounts = (): Promise<string> => sh(`findmnt -rno TARGET,FSTYPE | grep "^${STACKS}/" | sort || true`);
 
   beforeEach(async () => {
@@ -39,6 +39,11 @@ describe('stacko, and what others do by hand', () => {
         'many of them',
         'for i in 1 2 3 4 5 6 7; do mkdir p/$i; mount -t tmpfs tmpfs p/$i; done',
         `${[1, 2, 3, 4, 5].map((i) => `${STACKS}/p/${i} (tmpfs)`).join(', ')} and 2 more`,
+      ],
+      [
+        'an overlay of their own in place of the point',
+        'umount p; mkdir -p p x/l x/u x/w; mount -t overlay o -o lowerdir=x/l,upperdir=x/u,workdir=x/w p',
+        `${STACKS}/p (overlay)`,
       ],
       ['in place of the point', 'umount p; mkdir -p p; mount -t tmpfs tmpfs p', `${STACKS}/p (tmpfs)`],
     ];

@@ -10,6 +10,8 @@ import { resolveLiterals, variablesFromCommands } from '../../../src/config/reso
 import { DEFAULT_SETTINGS } from '../../../src/config/settings.js';
 import { type Mount, mountsOf } from '../../../src/sys/mountinfo.js';
 
+/** What checkPaths() calls the directory that the cases share. */
+const SHARED = 'DIR/work';
 const uid = process.geteuid?.() ?? 0;
 let dir: string;
 const at = (path: string): string => join(dir, path);
@@ -114,7 +116,7 @@ describe('checkPaths', () => {
     [
       'runs no hook that a share lets the subhost change',
       'SHARE=work:/x\nPREMOUNT=work/hook',
-      ['PREMOUNT: DIR/work/hook is inside SHARE DIR/work, which the subhost can change: put it outside'],
+      [`PREMOUNT: ${SHARED}/hook is inside SHARE ${SHARED}, which the subhost can change: put it outside`],
     ],
     [
       'follows no link in a share, whatever it is on the way of',
@@ -125,7 +127,7 @@ describe('checkPaths', () => {
         ['SHARE', 'way/x'],
       ].map(
         ([variable, path]) =>
-          `${variable}: DIR/work/${path} leads over a symbolic link in SHARE DIR/work, which the subhost can change: name what the link leads to`,
+          `${variable}: ${SHARED}/${path} leads over a symbolic link in SHARE ${SHARED}, which the subhost can change: name what the link leads to`,
       ),
     ],
     ['takes a share in another one where no link is', 'SHARE=/etc:/x\nSHARE=/etc/passwd:/y', []],
