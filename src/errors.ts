@@ -73,6 +73,14 @@ export function errnoOf(error: unknown): string | undefined {
   return typeof code === 'string' ? code : undefined;
 }
 
+/** Why a call of the system failed: `no such file or directory (ENOENT)`, from Node's `ENOENT: no such…, open 'x'`. */
+export function reasonOf(error: unknown): string {
+  const errno = errnoOf(error);
+  if (!(error instanceof Error)) return String(error);
+  const [, words] = /^[A-Z][A-Z0-9]*: (.+?), /.exec(error.message) ?? [];
+  return errno === undefined ? error.message : words === undefined ? errno : `${words} (${errno})`;
+}
+
 /**
  * Somebody else's text, fit for an error line: in double quotes, what cannot be seen (or would break the line)
  * as an escape, and cut where it is long.

@@ -1,8 +1,9 @@
 /** Mounting a `.mstack` directory: overlay-mstack and mount.mstack. */
-import { mkdirSync, rmdirSync, statSync } from 'node:fs';
+import { rmdirSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { errnoOf, Failure, UserError } from '../errors.js';
+import { Failure, reasonOf, UserError } from '../errors.js';
 import { stackOfMstackDirectory } from '../launch/mstack.js';
+import { makePath } from '../sys/files.js';
 import type { Terminal } from './command.js';
 import { requireRoot } from './common-arguments.js';
 
@@ -49,12 +50,12 @@ export function checkMountPoint(where: string, todo?: string): void {
 /** The first directory that had to be made, or undefined. */
 function makeMountPoint(where: string): string | undefined {
   try {
-    const first = mkdirSync(where, { recursive: true, mode: 0o755 });
+    const first = makePath(where, 0o755);
     checkMountPoint(where);
     return first;
   } catch (cause) {
     if (cause instanceof UserError) throw cause;
-    throw new Failure({ what: `${where} cannot be made: ${errnoOf(cause)}`, cause });
+    throw new Failure({ what: `${where} cannot be made: ${reasonOf(cause)}`, cause });
   }
 }
 

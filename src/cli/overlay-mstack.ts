@@ -1,7 +1,7 @@
 /** overlay-mstack: inspects, mounts and unmounts .mstack directories. */
 import { realpathSync, rmdirSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { EXIT, errnoOf, Failure, quoted, UserError } from '../errors.js';
+import { EXIT, Failure, quoted, reasonOf, UserError } from '../errors.js';
 import { entriesOfMstack } from '../launch/mstack.js';
 import type { MstackEntry } from '../stack/mstack-entries.js';
 import type { Arguments, Command, Terminal } from './command.js';
@@ -100,7 +100,7 @@ async function unmount(where: string, args: Arguments, terminal: Terminal): Prom
   try {
     rmdirSync(real);
   } catch (cause) {
-    throw new Failure({ what: `${real} is unmounted, but cannot be removed: ${errnoOf(cause)}`, cause });
+    throw new Failure({ what: `${real} is unmounted, but cannot be removed: ${reasonOf(cause)}`, cause });
   }
 }
 

@@ -1,6 +1,6 @@
 /** Runs a command: parse, call, print one error line per mistake, set the exit code. */
 import { writeSync } from 'node:fs';
-import { EXIT, errnoOf } from '../errors.js';
+import { EXIT, errnoOf, reasonOf } from '../errors.js';
 import { type Command, helpText, parseCommandLine, type Terminal } from './command.js';
 import { printable } from './common-table.js';
 
@@ -35,9 +35,15 @@ function exitCodeOf(error: unknown): number {
 }
 
 function report(error: unknown, terminal: Terminal): void {
-  const message = error instanceof Error ? error.message : String(error);
-  for (const line of message.split('\n')) terminal.warn(line);
+  for (const line of inWords(error).split('\n')) terminal.warn(line);
   if (terminal.env.OVERLAY_DEBUG === '1') console.error(error);
+}
+
+/** What nobody has said better, of a system call's failure: `mkdir /x/y: no such file or directory (ENOENT)`. */
+function inWords(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { syscall, path }: NodeJS.ErrnoException = error;
+  return syscall && path ? `${syscall} ${path}: ${reasonOf(error)}` : error.message;
 }
 
 /**
@@ -84,7 +90,7 @@ class Output {
   }
 
   #fail(error: NodeJS.ErrnoException): void {
-    this.#warn(`cannot write to stdout: ${error.code}`);
+    this.#warn(`cannot write to stdout: ${reasonOf(error)}`);
     process.once('exit', () => {
       if (!process.exitCode) process.exitCode = EXIT.failure;
     });

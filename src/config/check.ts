@@ -4,7 +4,7 @@
  */
 import { lstatSync, type Stats, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { ErrorList, errnoOf, Failure, UserError } from '../errors.js';
+import { ErrorList, errnoOf, Failure, reasonOf, UserError } from '../errors.js';
 import { isWithin, overlayMistakes, type RootKind, realPath, rootKind } from '../stack/root-kind.js';
 import { type Mount, mountsOf } from '../sys/mountinfo.js';
 import { leadsInto, linkOnTheWay } from './guarded-path.js';
@@ -132,7 +132,7 @@ function statsOf(check: Check, variable: string, path: string): Stats | undefine
     if (errno === 'ENOENT' || errno === 'ENOTDIR') return undefined;
     const todo = errno === 'EACCES' ? 'be root' : undefined;
     return new Failure({
-      what: `${check.config.conf}: ${variable}: ${path}: cannot be looked at: ${errno}`,
+      what: `${check.config.conf}: ${variable}: ${path}: cannot be looked at: ${reasonOf(cause)}`,
       todo,
       cause,
     });

@@ -15,7 +15,7 @@ import {
   statSync,
 } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { errnoOf, Failure, throwAll, UserError } from '../errors.js';
+import { errnoOf, Failure, reasonOf, throwAll, UserError } from '../errors.js';
 
 export interface TrustOptions {
   /** The user that the file has to belong to: root. Another one is for tests. */
@@ -120,7 +120,7 @@ function looking<T>(path: string, look: () => T): T {
       throw new UserError({ what: `${path}: there is no such file`, cause });
     if (errno === 'ELOOP') throw new UserError({ what: `${path}: symbolic links without an end`, cause });
     throw new Failure({
-      what: `${path}: cannot be read: ${errno}`,
+      what: `${path}: cannot be read: ${reasonOf(cause)}`,
       todo: errno === 'EACCES' ? 'be root' : undefined,
       cause,
     });

@@ -1,5 +1,5 @@
 /** Boots one subhost: from its conf file to the acknowledged ready, or to nothing at all. */
-import { closeSync, mkdirSync, realpathSync } from 'node:fs';
+import { closeSync, realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { capabilityWarnings, hasUserNamespace } from '../config/capabilities.js';
 import { checkPaths } from '../config/check.js';
@@ -24,6 +24,7 @@ import { isRunning } from '../state/liveness.js';
 import { readState, stateDirectory, writePidFile, writeState } from '../state/state-file.js';
 import { openStopMark, readStopMark, removeStopMark } from '../state/stop-mark.js';
 import type { SubhostState } from '../state/subhost-state.js';
+import { makePath } from '../sys/files.js';
 import type { Booted, BootHost, BootRequest } from './boot-types.js';
 import { checkNetnsName, makeCables, type Wiring } from './cables.js';
 import { type CommandContext, checkScript, runHook, runValueCommand } from './host-commands.js';
@@ -258,7 +259,7 @@ class Boot {
 
   #requestLog(log: string): void {
     const { logDir } = this.#host.settings;
-    if (dirname(log) === logDir) mkdirSync(logDir, { recursive: true });
+    if (dirname(log) === logDir) makePath(logDir, 0o755);
     // The keeper opens it through no link at all; those that the administrator put on the way are resolved here.
     this.#session.request('LOG', join(realpathSync(dirname(log)), basename(log)));
   }

@@ -2,7 +2,7 @@
  * The confs of boxes, BOXES/NAME.conf. One is made when the box first needs it, and from then on is the
  * administrator's: nothing here writes it again.
  */
-import { chmodSync, existsSync, linkSync, mkdirSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, linkSync, rmSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { type Assignment, asWritten, parseAssignments } from '../config/assignments.js';
 import type { Settings } from '../config/settings.js';
@@ -10,7 +10,7 @@ import { readTrusted } from '../config/trust.js';
 import { isSubhostName } from '../config/values.js';
 import { errnoOf, UserError } from '../errors.js';
 import { realPath } from '../stack/root-kind.js';
-import { namesIn, syncDirectory, writeFileAtomic } from '../sys/files.js';
+import { makePath, namesIn, syncDirectory, writeFileAtomic } from '../sys/files.js';
 import { removeIfEmpty } from './mount-point.js';
 import type { Prepared } from './prepare.js';
 
@@ -39,7 +39,7 @@ export const confNames = ({ boxes }: Places): string[] =>
  */
 export function makeBoxConf(places: Places, name: string): boolean {
   const conf = boxConf(places, name);
-  mkdirSync(dirname(conf), { recursive: true, mode: 0o755 });
+  makePath(dirname(conf), 0o755);
   clearUnfinished(conf);
   const made = !existsSync(conf) && writeNew(conf, confText(name, join(BASES, name)));
   makeBase(conf);
@@ -52,9 +52,9 @@ function makeBase(conf: string): void {
   const base = assignments.find(({ name }) => name === 'BASE');
   if (!base || base.command || base.value === '') return;
   const path = resolve(dirname(conf), base.value);
-  mkdirSync(path, { recursive: true, mode: 0o755 });
+  makePath(path, 0o755);
   if (!assignments.some(({ name, value }) => name === 'LIVE' && value !== ''))
-    mkdirSync(join(path, 'live'), { recursive: true });
+    makePath(join(path, 'live'), 0o755);
 }
 
 const confText = (name: string, base: string): string => `\

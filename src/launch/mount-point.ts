@@ -5,7 +5,7 @@ import { errnoOf, Failure, quoted } from '../errors.js';
 import type { Wafer } from '../stack/from-wafers.js';
 import { realPath } from '../stack/root-kind.js';
 import type { Stack } from '../stack/stack.js';
-import { namesIn } from '../sys/files.js';
+import { makePath, namesIn } from '../sys/files.js';
 import { isMountPoint, type Mount, mountsOf, unescapeOctal } from '../sys/mountinfo.js';
 import { mountStack, NoMountPoint, unmountStack } from './mount-stack.js';
 
@@ -135,7 +135,7 @@ export interface MountRequest {
  * @returns false where something is mounted there already
  */
 export async function mountAt({ stack, path, stacks, lock, hold }: MountRequest): Promise<boolean> {
-  const made = mkdirSync(stacks, { recursive: true, mode: 0o700 });
+  const made = makePath(stacks, 0o700);
   try {
     return await onMountPoint(path, stacks, () => mountStack(stack, path, { lock, devices: true, hold }));
   } catch (error) {
@@ -161,7 +161,7 @@ async function onMountPoint(path: string, stacks: string, mount: () => Promise<b
 
 function makeMountPoint(path: string, stacks: string): void {
   try {
-    mkdirSync(stacks, { recursive: true, mode: 0o700 });
+    makePath(stacks, 0o700);
     mkdirSync(path, { mode: 0o755 });
   } catch (error) {
     const errno = errnoOf(error);

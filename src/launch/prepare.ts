@@ -1,5 +1,4 @@
 /** What a boot reads and checks before it touches anything. */
-import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type ParsedConf, parseAssignments } from '../config/assignments.js';
 import { capabilityWarnings } from '../config/capabilities.js';
@@ -9,6 +8,7 @@ import type { Identity, SubhostConfig } from '../config/subhost-config.js';
 import { readTrusted } from '../config/trust.js';
 import { throwAll } from '../errors.js';
 import type { Stack } from '../stack/stack.js';
+import { makePath } from '../sys/files.js';
 import type { BootHost, BootRequest } from './boot-types.js';
 import { runValueCommand } from './host-commands.js';
 import { withImageStart } from './image-start.js';
@@ -60,6 +60,5 @@ export function makeDirectories(config: SubhostConfig, commands: ReadonlySet<str
     ['WORK', config.work],
     ['LOG', dirname(config.log)],
   ];
-  for (const [variable, path] of wanted)
-    if (path && !commands.has(variable)) mkdirSync(path, { recursive: true });
+  for (const [variable, path] of wanted) if (path && !commands.has(variable)) makePath(path, 0o755);
 }

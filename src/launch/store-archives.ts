@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { errnoOf, Failure, UserError } from '../errors.js';
+import { Failure, reasonOf, UserError } from '../errors.js';
 import { checkStoreName } from '../stack/store.js';
 import { TarCheck } from '../stack/tar-check.js';
 import { makeDirectory, syncDirectory } from '../sys/files.js';
@@ -140,7 +140,7 @@ function openArchive(file: string): Archive {
     if (stat.isFile()) return { file, fd, stat };
     closeSync(fd);
   } catch (cause) {
-    throw new UserError({ what: `${file} cannot be read: ${errnoOf(cause)}`, cause });
+    throw new UserError({ what: `${file} cannot be read: ${reasonOf(cause)}`, cause });
   }
   throw new UserError({ what: `${file} is no file` });
 }
@@ -234,7 +234,7 @@ async function* chunksOf({ file, fd }: Archive, read: { done: number }): AsyncGe
   for (;;) {
     const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
     const { bytesRead } = await readFd(fd, chunk, 0, chunk.length, null).catch((cause: unknown) => {
-      throw new Failure({ what: `${file} cannot be read: ${errnoOf(cause)}`, cause });
+      throw new Failure({ what: `${file} cannot be read: ${reasonOf(cause)}`, cause });
     });
     if (bytesRead === 0) return;
     read.done += bytesRead;

@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { errnoOf, Failure } from '../errors.js';
+import { errnoOf, Failure, reasonOf } from '../errors.js';
 import { requireWafer, stackFromWafers, traceAncestry } from '../stack/from-wafers.js';
 import { requireSealed } from '../stack/store.js';
 import { syncDirectory } from '../sys/files.js';
@@ -137,7 +137,7 @@ function attempt<T>(file: string, act: () => T): T {
 
 const cannotWrite = (file: string, cause: unknown): Failure =>
   new Failure({
-    what: `${file} cannot be written: ${OBSTACLES[errnoOf(cause) ?? ''] ?? errnoOf(cause)}`,
+    what: `${file} cannot be written: ${OBSTACLES[errnoOf(cause) ?? ''] ?? reasonOf(cause)}`,
     cause,
   });
 

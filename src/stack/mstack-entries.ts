@@ -1,7 +1,7 @@
 /** What is in a `.mstack` directory: names and types, nothing is mounted or looked into. See overlay-stack(7). */
 import { readdirSync, realpathSync, type Stats, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { errnoOf, quoted, throwAll, UserError } from '../errors.js';
+import { errnoOf, quoted, reasonOf, throwAll, UserError } from '../errors.js';
 import { pathOfUnitName } from './unit-path.js';
 import { compareTexts, compareVersions } from './version-order.js';
 import { pickVersion } from './versioned.js';
@@ -78,7 +78,7 @@ function namesIn(directory: string): string[] {
   try {
     return readdirSync(directory).sort();
   } catch (cause) {
-    throw new UserError({ what: `${directory} cannot be read: ${errnoOf(cause)}`, cause });
+    throw new UserError({ what: `${directory} cannot be read: ${reasonOf(cause)}`, cause });
   }
 }
 
@@ -89,7 +89,7 @@ function statOf(path: string): Stats | undefined {
   } catch (cause) {
     const errno = errnoOf(cause);
     if (errno === 'ENOENT' || errno === 'ENOTDIR') return undefined;
-    const why = errno === 'ELOOP' ? 'its links go round in a circle' : `${errno}`;
+    const why = errno === 'ELOOP' ? 'its links go round in a circle' : reasonOf(cause);
     throw new UserError({ what: `${path}: ${why}`, cause });
   }
 }

@@ -1,8 +1,7 @@
 /** The records of subhosts below the run directory: reading, replacing, listing. */
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Failure } from '../errors.js';
-import { namesIn, readIfExists, writeFileAtomic } from '../sys/files.js';
+import { makePath, namesIn, readIfExists, writeFileAtomic } from '../sys/files.js';
 import type { SubhostState } from './subhost-state.js';
 
 /** RUN/NAME: what the keeper locks, and where the record is. */
@@ -46,7 +45,7 @@ export function writePidFile(runDir: string, name: string, pid: number): void {
 
 /** Makes the run directory: root's, readable by all, since overlay-status works for anyone. */
 export function makeRunDirectory(runDir: string): void {
-  mkdirSync(runDir, { recursive: true, mode: 0o755 });
+  makePath(runDir, 0o755);
 }
 
 /** Names of all subhosts that have a record or a lock, in alphabetical order. */

@@ -10,10 +10,11 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { errnoOf, Failure } from '../errors.js';
+import { errnoOf, Failure, reasonOf } from '../errors.js';
 
 /** The text of a file, or undefined where there is none. */
 export function readIfExists(path: string): string | undefined {
@@ -66,7 +67,7 @@ export function writeFileAtomic(
     if (durable) fsyncSync(fd);
   } catch (cause) {
     rmSync(beside, { force: true });
-    throw new Failure({ what: `cannot write ${path}: ${errnoOf(cause) ?? cause}`, cause });
+    throw new Failure({ what: `cannot write ${path}: ${reasonOf(cause)}`, cause });
   } finally {
     closeSync(fd);
   }
@@ -84,9 +85,30 @@ export function syncDirectory(path: string): void {
   }
 }
 
+/**
+ * Makes a directory, and those on the way to it that are missing; what is there is left as it is. Not by the `recursive`
+ * of Node's own, which tries without end where a parent is there and takes no entries (procfs).
+ * @returns the first directory that had to be made, or undefined
+ */
+export function makePath(path: string, mode: number): string | undefined {
+  if (isDirectory(path)) return undefined;
+  const parent = dirname(path);
+  const first = parent === path ? undefined : makePath(parent, mode);
+  try {
+    mkdirSync(path, { mode });
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST' && isDirectory(path)) return first; // somebody else was faster
+    throw error;
+  }
+  return first ?? path;
+}
+
+const isDirectory = (path: string): boolean =>
+  statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+
 /** Makes a directory, and those on the way to it that are missing, so that they outlive a crash of the machine. */
 export function makeDirectory(path: string, mode: number): void {
-  const first = mkdirSync(path, { recursive: true, mode });
+  const first = makePath(path, mode);
   for (let made = path; first !== undefined && made.length >= first.length; made = dirname(made))
     syncDirectory(dirname(made));
 }

@@ -4,7 +4,7 @@
  */
 import { closeSync, openSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
-import { errnoOf, Failure } from '../errors.js';
+import { Failure, reasonOf } from '../errors.js';
 
 /** What a program of the host gets of our environment: nothing of the caller's. */
 export const CLEAN_ENVIRONMENT: Readonly<Record<string, string>> = {
@@ -128,7 +128,7 @@ function needDescriptors(program: string): void {
   try {
     while (open.length < DESCRIPTORS) open.push(openSync('/dev/null', 'r'));
   } catch (cause) {
-    const what = `cannot run ${program}: ${errnoOf(cause)}: too many open files`;
+    const what = `cannot run ${program}: ${reasonOf(cause)}`;
     throw new Failure({ what, todo: 'raise the limit of them: ulimit -n', cause });
   } finally {
     for (const fd of open) closeSync(fd);

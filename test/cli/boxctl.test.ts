@@ -86,7 +86,7 @@ describe('boxctl (without booting)', () => {
     ],
     [['cutover-instance', 'a@b', 'x'], '"a@b": "@" is in the names of instances only: leave it out'],
     [['cutover-instance', 'a', 'gone'], 'no image "gone": stacko list-images shows those that there are'],
-    [['stage-image', 'gone.tar'], 'TOP/gone.tar cannot be read: ENOENT'],
+    [['stage-image', 'gone.tar'], 'TOP/gone.tar cannot be read: no such file or directory (ENOENT)'],
   ];
   for (const [args, message] of root)
     it(`says to who may change boxes what is wrong with ${JSON.stringify(args)}`, function () {

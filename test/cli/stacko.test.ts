@@ -126,6 +126,15 @@ describe('stacko (without mounting)', () => {
       expect(listed()).to.deep.equal(before);
     });
 
+  it('says why there can be no store', function () {
+    if (process.geteuid?.() !== 0) this.skip();
+    expect(run(['new-image', 'a'], { WAFERS: '/proc/no/store' })).to.deep.equal({
+      status: 1,
+      stdout: '',
+      stderr: 'stacko: mkdir /proc/no: no such file or directory (ENOENT)\n',
+    });
+  });
+
   it('lists the images', () => {
     expect(run(['list-images'])).to.deep.equal({
       status: 0,

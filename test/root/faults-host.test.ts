@@ -67,7 +67,7 @@ describe('a host in trouble', () => {
     undo.push('rm -f /run/fill; mount -o remount,size=50% /run');
     await refusedInOneLine(
       conf,
-      /^overlay-boot: norun: cannot write \/run\/overlay-boot\/norun\/state\.json: ENOSPC$/,
+      /^overlay-boot: norun: cannot write \/run\/overlay-boot\/norun\/state\.json: no space left on device \(ENOSPC\)$/,
     );
     const { code, stdout } = await subhosts.stop('runs');
     expect({ code, stdout }).to.deep.equal({ code: 0, stdout: 'runs: stopped\n' });

@@ -92,7 +92,7 @@ fs.renameSync = (from, to) => {
         expect({ code, stdout }, stderr).to.deep.equal({ code: 1, stdout: '' });
         expect(stderr).to.match(
           new RegExp(
-            `^overlay-boot: short: cannot run ${program}: EMFILE: too many open files: raise the limit of them: ulimit -n \\(log: \\S+\\)\\n$`,
+            `^overlay-boot: short: cannot run ${program}: too many open files \\(EMFILE\\): raise the limit of them: ulimit -n \\(log: \\S+\\)\\n$`,
           ),
         );
         expect(subhosts.record('short')).to.equal(undefined);

@@ -24,7 +24,10 @@ describe('overlay-boot and overlay-stop in daily life', () => {
     const confs = [await subhosts.make('a'), await subhosts.make('b')];
     await subhosts.sandbox.run(['overlay-boot', ...confs]);
     const { code, stderr } = await subhosts.sandbox.run(['/bin/sh', '-c', 'overlay-stop --all >/dev/full']);
-    expect([code, stderr]).to.deep.equal([1, 'overlay-stop: cannot write to stdout: ENOSPC\n']);
+    expect([code, stderr]).to.deep.equal([
+      1,
+      'overlay-stop: cannot write to stdout: no space left on device (ENOSPC)\n',
+    ]);
     expect(await running()).to.deep.equal([]);
   });
 

@@ -323,7 +323,7 @@ describe('stacko with archives', () => {
   });
 
   const refusals: readonly [readonly string[], string][] = [
-    [['import-image', 'gone.tar'], 'DIR/gone.tar cannot be read: ENOENT'],
+    [['import-image', 'gone.tar'], 'DIR/gone.tar cannot be read: no such file or directory (ENOENT)'],
     [['import-image', 't'], 'DIR/t is no file'],
     [['import-image', 'pipe'], 'DIR/pipe is no file'],
     [['import-image', 'a@b.tar'], '"a@b": "@" is in the names of instances only: leave it out'],

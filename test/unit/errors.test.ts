@@ -1,5 +1,6 @@
+import { mkdtempSync, readFileSync } from 'node:fs';
 import { expect } from 'chai';
-import { ErrorList, EXIT, Failure, quoted, throwAll, UserError } from '../../src/errors.js';
+import { ErrorList, EXIT, Failure, quoted, reasonOf, throwAll, UserError } from '../../src/errors.js';
 
 describe('errors', () => {
   it('say place, what and what to do in one line', () => {
@@ -29,6 +30,23 @@ describe('errors', () => {
     expect(new ErrorList([new Failure({ what: 'a' })]).exitCode).to.equal(EXIT.failure);
     const asUserError = Object.assign(new Failure({ what: 'a' }), { exitCode: EXIT.usage });
     expect(new ErrorList([asUserError]).exitCode).to.equal(EXIT.usage);
+  });
+});
+
+describe('reasonOf', () => {
+  it('says in words why a call of the system failed', () => {
+    expect(() => readFileSync('/no/such/file'))
+      .to.throw()
+      .and.satisfy((error: unknown) => reasonOf(error) === 'no such file or directory (ENOENT)');
+    expect(() => mkdtempSync('/proc/self/maps/'))
+      .to.throw()
+      .and.satisfy((error: unknown) => reasonOf(error) === 'not a directory (ENOTDIR)');
+  });
+
+  it('takes what else there is', () => {
+    expect(reasonOf(Object.assign(new Error('in other words'), { code: 'ENOBUFS' }))).to.equal('ENOBUFS');
+    expect(reasonOf(new Error('why'))).to.equal('why');
+    expect(reasonOf('why')).to.equal('why');
   });
 });
 
