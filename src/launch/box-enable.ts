@@ -10,23 +10,29 @@ import { writeFileAtomic } from '../sys/files.js';
 import { requireBox } from './box.js';
 import { boxConf, makeBoxConf } from './box-conf.js';
 import { engineOfBox } from './box-nspawn-conf.js';
-import { SYSTEMD } from './box-nspawn-seen.js';
+import { requireSystemd, SYSTEMD } from './box-nspawn-seen.js';
 import { lockAlone, type StorePlaces } from './store-lock.js';
 
 type Waits = Pick<StorePlaces, 'onWait'>;
 
-/** Its conf is made if it has none. @returns false where it was so already */
+/**
+ * Its conf is made if it has none.
+ * @returns false where it was so already
+ * @throws UserError for one that this host cannot run
+ */
 export async function enableBox(settings: Settings, name: string, places: StorePlaces): Promise<boolean> {
   const { wafers } = places;
   const conf = boxConf(settings, name);
   requireBox(wafers, name);
   makeBoxConf(settings, name);
+  const engine = engineOfBox(settings, name);
+  if (engine === 'nspawn') requireSystemd(conf);
   const changed = await changeList(settings, places, (lines) =>
     lines.some((line) => line.conf === conf) ? lines : [...lines, { text: conf, conf }],
   );
   try {
     // What is no subhost is started by subhosts-generator(8)'s box-start@NAME.service, for the line in the list.
-    await systemctl(engineOfBox(settings, name) === 'subhost' ? 'enable' : 'disable', name);
+    await systemctl(engine === 'subhost' ? 'enable' : 'disable', name);
   } catch (error) {
     if (changed) await disableInList(settings, name, places);
     throw error;

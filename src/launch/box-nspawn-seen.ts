@@ -2,6 +2,7 @@
 import { existsSync, readlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { Settings } from '../config/settings.js';
+import { UserError } from '../errors.js';
 import type { CableSpec } from '../net/cable.js';
 import { boxUnit, configureUnit, loginArguments, parseBoxUnit } from '../plan/nspawn-unit.js';
 import { currentBootId } from '../state/liveness.js';
@@ -17,6 +18,15 @@ import { mountPointOf, type WaferPlaces } from './wafers.js';
 
 /** sd_booted(3) */
 export const SYSTEMD = '/run/systemd/system';
+
+/** @throws UserError unless systemd is the host's init */
+export function requireSystemd(conf: string): void {
+  if (!existsSync(SYSTEMD))
+    throw new UserError({
+      what: `${conf}: ENGINE=nspawn needs systemd as the host's init`,
+      todo: 'write ENGINE=subhost',
+    });
+}
 
 /** Where systemd-machined has a file for each machine; what is in there is its own. */
 export const MACHINES = '/run/systemd/machines';

@@ -19,7 +19,7 @@ import type { BootHost } from './boot-types.js';
 import { imageOfInstance, layersOf } from './box.js';
 import { announce, type BoxEngine, type BoxShell, type EngineOptions, type Started } from './box-engine.js';
 import { nspawnConfig } from './box-nspawn-conf.js';
-import { failedUnits, isUnitThere, MACHINES, SYSTEMD } from './box-nspawn-seen.js';
+import { failedUnits, isUnitThere, MACHINES, requireSystemd } from './box-nspawn-seen.js';
 import { checkWiring } from './cables.js';
 import { checkedTerm } from './enter.js';
 import { findProgram } from './ifupdown.js';
@@ -74,11 +74,7 @@ export class NspawnEngine implements BoxEngine {
 
   /** @throws UserError or Failure for what the host lacks, or has of that name */
   #checkHost({ conf, name }: SubhostConfig): void {
-    if (!existsSync(SYSTEMD))
-      throw new UserError({
-        what: `${conf}: ENGINE=nspawn needs systemd as the host's init`,
-        todo: 'write ENGINE=subhost',
-      });
+    requireSystemd(conf);
     if (findProgram('systemd-nspawn', this.#host.path) === undefined)
       throw new Failure({
         what: `${conf}: ENGINE=nspawn: there is no systemd-nspawn here`,

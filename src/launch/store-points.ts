@@ -148,7 +148,7 @@ export async function deleteInstance(places: StorePlaces, point: string, image: 
     const { current, generations } = requirePoint(wafers, point);
     // One that was removed by hand is still in the history.
     if (!generations.some((generation) => generation.instance === instance))
-      requireInstance(wafers, point, image);
+      requireInstance(wafers, point, image, 'stacko list-images --tree shows those that there are');
     if (current.instance === instance)
       throw new Failure({
         what: `${quoted(instance)} is the current instance of ${quoted(point)}`,
@@ -159,13 +159,15 @@ export async function deleteInstance(places: StorePlaces, point: string, image: 
   });
 }
 
-function requireInstance(wafers: string, point: string, image: string) {
+function requireInstance(
+  wafers: string,
+  point: string,
+  image: string,
+  todo = `stacko new-stackpoint-instance ${point} ${image} makes one`,
+) {
   const wafer = readWafer(wafers, checkInstanceName(image, point));
   if (wafer) return wafer;
-  throw new UserError({
-    what: `point ${quoted(point)} has no instance of ${quoted(image)}`,
-    todo: `stacko new-stackpoint-instance ${point} ${image} makes one`,
-  });
+  throw new UserError({ what: `point ${quoted(point)} has no instance of ${quoted(image)}`, todo });
 }
 
 /**

@@ -114,6 +114,11 @@ describe('stacko (without mounting)', () => {
     [
       ['delete-stackpoint-instance', 'web', 'next'],
       2,
+      'point "web" has no instance of "next": stacko list-images --tree shows those that there are',
+    ],
+    [
+      ['set-stackpoint-instance', 'web', 'next'],
+      2,
       'point "web" has no instance of "next": stacko new-stackpoint-instance web next makes one',
     ],
   ];

@@ -24,9 +24,9 @@ describe('boxctl with ENGINE=nspawn', () => {
     await boxctl('poweroff', 'web');
   });
 
-  it('says that it needs systemd as the init of the host, and starts nothing', async () => {
+  it('says that it needs systemd as the init of the host, and neither starts nor enables anything', async () => {
     await conf('ENGINE=nspawn');
-    for (const verb of ['start', 'restart', 'configure'])
+    for (const verb of ['start', 'restart', 'configure', 'enable'])
       expect(await boxctl(verb, 'web'), verb).to.deep.equal({
         code: 2,
         stdout: '',
@@ -173,7 +173,9 @@ describe('boxctl with ENGINE=nspawn', () => {
         `overlay-boot: ${CONF}: ENGINE: it is a box that is no subhost: boxctl start web\n`,
       ]);
     }
+    await conf('START=none'); // what this host can run
     expect(await boxctl('enable', 'web')).to.include({ code: 0, stdout: 'web: enabled\n' });
+    await conf('ENGINE=nspawn');
     expect(await sh('overlay-status')).to.include('no subhost runs');
     expect(await boxctl('disable', 'web')).to.include({ code: 0, stdout: 'web: disabled\n' });
   });
