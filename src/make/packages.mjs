@@ -43,6 +43,7 @@ export const needs = [
   { find: 'man', package: 'man-db', purposes: ['test'] },
   { find: 'shellcheck', package: 'shellcheck', purposes: ['test'] },
   { find: 'systemd-nspawn', package: 'systemd-container', purposes: ['test', 'bench'] },
+  { find: 'lintian', package: 'lintian', purposes: ['test'] },
   { find: 'objdump', package: 'binutils', purposes: ['deb', 'test', 'vm'] },
   { find: 'qemu-system-x86_64', package: 'qemu-system-x86', purposes: ['vm'] },
   { find: 'qemu-img', package: 'qemu-utils', purposes: ['vm'] },

@@ -40,10 +40,10 @@ export function inWords({ passed, failed, skipped }) {
 }
 
 /**
- * Of mocha, by folder of test/: two machines of test/vm run side by side, each has one processor.
+ * Of mocha, by folder of test/: the machines of test/vm run side by side, each has one processor.
  * @type {Readonly<Record<string, readonly string[]>>}
  */
-const optionsOf = { vm: ['--parallel', '--jobs=2'] };
+const optionsOf = { vm: ['--require', 'test/vm/images-first.ts', '--parallel', '--jobs=3'] };
 
 /**
  * Runs mocha over one folder of test/.

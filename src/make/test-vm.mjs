@@ -1,5 +1,5 @@
 // npm run test:vm: brings the emulator, then tries the packages on whole machines (test/vm). The images of these are
-// made once, from Debian's archive, and kept in /var/cache/overlay-boot-test/vm. Two machines run side by side.
+// made once, from Debian's archive, and kept in /var/cache/overlay-boot-test/vm. They run side by side.
 import { announce, requireHost, setUp } from './set-up.mjs';
 import { runMake, say } from './shell.mjs';
 import { inWords, mochaRun } from './test-runs.mjs';

@@ -9,10 +9,10 @@ const leastNode = '20.19'; // mocha 12's
 runMake('npm test', () => {
   process.umask(0o022);
   requireHost(leastNode);
-  setUp(['run', 'test']);
+  setUp(['run', 'test', 'deb', 'vm']);
   announce('lint');
   const parts = [{ name: 'lint', counts: lint() }];
-  for (const folder of ['unit', 'cli', 'root']) {
+  for (const folder of ['unit', 'cli', 'root', 'vm']) {
     announce(`test/${folder}`);
     parts.push({ name: folder, counts: mochaRun(folder) });
   }

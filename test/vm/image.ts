@@ -2,7 +2,7 @@
  * Disk images of whole Debian machines for the emulator, one for each init system, made once and kept. Nothing is
  * mounted for it: mmdebstrap makes a root, mke2fs puts it into a file. A change of anything in this file makes new ones.
  */
-import { spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   appendFileSync,
@@ -20,6 +20,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { errnoOf } from '../../src/errors.js';
 
 export type Init = 'systemd' | 'sysvinit';
 
@@ -159,44 +161,56 @@ const MASKED = [
 /** The only generator of systemd's that finds anything here. */
 const GENERATOR = 'systemd-fstab-generator';
 /** udev is asked about disks and interfaces; there is nothing else that it could load a driver for. */
+const UDEV_DEVICES = '--action=add --subsystem-match=block --subsystem-match=net';
 const UDEV_TRIGGER = `[Service]
 ExecStart=
-ExecStart=-udevadm trigger --action=add --subsystem-match=block --subsystem-match=net
+ExecStart=-udevadm trigger ${UDEV_DEVICES}
 `;
+/** Of sysvinit: the same of its scripts. */
+const IDLE_SCRIPTS = [
+  ...['bootlogs', 'brightness', 'checkfs.sh', 'hwclock.sh', 'kmod', 'mount-configfs', 'mountnfs.sh'],
+  ...['mountnfs-bootclean.sh', 'urandom'],
+];
 
-/** The image for an init system; made where there is none yet, in a few minutes. */
-export function imageFor(init: Init): Image {
+/** The image for an init system; made where there is none yet, in a minute or two. */
+export async function imageFor(init: Init): Promise<Image> {
   const recipe = createHash('sha256').update(readFileSync(__filename)).digest('hex').slice(0, 12);
   const dir = join(CACHE, `${init}-${recipe}`);
-  if (!existsSync(dir)) {
-    mkdirSync(CACHE, { recursive: true });
-    for (const old of readdirSync(CACHE).map((name) => join(CACHE, name)))
-      if (Date.now() - statSync(old).mtimeMs > UNUSED_MS) rmSync(old, { recursive: true });
-    const fresh = mkdtempSync(join(CACHE, `making-${init}-`));
-    try {
-      make(init, fresh);
-      renameSync(fresh, dir);
-    } finally {
-      rmSync(fresh, { recursive: true, force: true });
-    }
-  }
+  if (!existsSync(dir)) await makeIn(dir, init);
   return { disk: join(dir, 'disk'), kernel: join(dir, 'kernel'), initrd: join(dir, 'initrd') };
 }
 
-/** @throws Error with what the program wrote to stderr, at its end */
-function run(program: string, args: readonly string[], input?: Uint8Array): Buffer {
-  const { status, stdout, stderr, error } = spawnSync(program, args, { input, maxBuffer: 2 ** 28 });
-  if (error) throw error;
-  if (status !== 0) throw new Error(`${program}: ${stderr.toString().slice(-2000)}`);
+async function makeIn(dir: string, init: Init): Promise<void> {
+  mkdirSync(CACHE, { recursive: true });
+  for (const old of readdirSync(CACHE).map((name) => join(CACHE, name)))
+    if (Date.now() - statSync(old).mtimeMs > UNUSED_MS) rmSync(old, { recursive: true, force: true });
+  archive ??= findArchive();
+  const fresh = mkdtempSync(join(CACHE, `making-${init}-`));
+  try {
+    await make(init, fresh, await archive);
+    renameSync(fresh, dir);
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOTEMPTY') throw error; // else somebody else was faster
+  } finally {
+    rmSync(fresh, { recursive: true, force: true });
+  }
+}
+
+/** What it prints. @throws Error with what it wrote to stderr */
+async function run(program: string, ...args: string[]): Promise<Buffer> {
+  const { stdout } = await promisify(execFile)(program, args, { encoding: 'buffer', maxBuffer: 2 ** 28 });
   return stdout;
 }
 
+/** Asked for once: two calls of apt-get could be in each other's way. */
+let archive: Promise<string> | undefined;
+
 /** The Debian archive that the host's apt uses: it has every release. */
-function mirror(): string {
+async function findArchive(): Promise<string> {
   const ask = ['indextargets', '--format', '$(REPO_URI)', 'Created-By: Packages', 'Label: Debian'];
-  const uris = (): string => run('apt-get', ask).toString();
-  if (uris() === '') run('apt-get', ['-q', 'update', '-o', 'APT::Update::Error-Mode=any']); // its label is in the lists
-  const [uri] = uris().split('\n');
+  const uris = async (): Promise<string> => (await run('apt-get', ...ask)).toString();
+  if ((await uris()) === '') await run('apt-get', '-q', 'update', '-o', 'APT::Update::Error-Mode=any'); // its label is in the lists
+  const [uri] = (await uris()).split('\n');
   if (!uri)
     throw new Error(
       "apt-get indextargets: the host has no source of Debian's archive: add one, sources.list(5)",
@@ -204,7 +218,7 @@ function mirror(): string {
   return uri;
 }
 
-function make(init: Init, dir: string): void {
+async function make(init: Init, dir: string, uri: string): Promise<void> {
   const root = join(dir, 'root');
   const small = [
     'mkdir -p "$1/etc/initramfs-tools/conf.d"',
@@ -219,20 +233,24 @@ function make(init: Init, dir: string): void {
     ...without,
     `--setup-hook=${small.join(' && ')}`,
   ];
-  run('mmdebstrap', ['--quiet', ...options, `--include=${packages}`, SUITE, root, mirror()]);
+  await run('mmdebstrap', '--quiet', ...options, `--include=${packages}`, SUITE, root, uri);
   for (const [path, text] of Object.entries(FILES)) put(root, path, text);
   put(root, 'usr/local/sbin/test-agent', AGENT, 0o755);
   if (init === 'systemd') useSystemd(root);
   else useSysvinit(root);
-  makeInitrd(root, join(dir, 'initrd'));
+  await makeInitrd(root, join(dir, 'initrd'));
   copyFileSync(only(join(root, 'boot'), /^vmlinuz-/), join(dir, 'kernel'));
   const lazily = 'lazy_itable_init=1,lazy_journal_init=1';
-  run('mke2fs', ['-q', '-t', 'ext4', '-L', 'root', '-E', lazily, '-d', root, join(dir, 'disk'), '4G']);
+  await run('mke2fs', '-q', '-t', 'ext4', '-L', 'root', '-E', lazily, '-d', root, join(dir, 'disk'), '4G');
   rmSync(root, { recursive: true });
 }
 
 function useSysvinit(root: string): void {
+  edit(join(root, 'etc/inittab'), (text) => text.replace(/^.*getty.*\n/gm, ''));
   appendFileSync(join(root, 'etc/inittab'), 'ts:2345:respawn:/usr/local/sbin/test-agent\n');
+  edit(join(root, 'etc/init.d/udev'), (text) => text.replace('--type=devices --action=add', UDEV_DEVICES));
+  for (const script of IDLE_SCRIPTS)
+    edit(join(root, 'etc/init.d', script), (text) => text.replace(/^### END INIT INFO$/m, '$&\nexit 0'));
   // It is for the subhosts.
   for (const level of [2, 3, 4, 5]) rmSync(only(join(root, `etc/rc${level}.d`), /^S\d+ssh$/));
 }
@@ -254,20 +272,21 @@ function useSystemd(root: string): void {
 }
 
 /** A first root that knows this disk and nothing else: Debian's own looks at all hardware, which takes 10 s here. */
-function makeInitrd(root: string, file: string): void {
+async function makeInitrd(root: string, file: string): Promise<void> {
   const modules = only(join(root, 'usr/lib/modules'));
   const needed = ROOT_MODULES.flatMap((name) => inOrder(modules, name));
   const top = `${file}.root`;
   for (const dir of ['bin', 'dev', 'modules', 'root']) mkdirSync(join(top, dir), { recursive: true });
   for (const [number, path] of [...new Set(needed)].entries()) {
     const name = `${String(number).padStart(2, '0')}-${basename(path).replace(/\.xz$/, '')}`;
-    writeFileSync(join(top, 'modules', name), run('xz', ['-dc', join(modules, path)]));
+    writeFileSync(join(top, 'modules', name), await run('xz', '-dc', join(modules, path)));
   }
   const busybox = join(root, 'usr/bin/busybox');
   copyFileSync(busybox, join(top, 'bin/busybox'));
   for (const name of ['sh', 'mount', 'insmod', 'switch_root']) symlinkSync('busybox', join(top, 'bin', name));
   put(top, 'init', FIRST_PROGRAM, 0o755);
-  writeFileSync(file, run('sh', ['-c', `cd "$1" && find . | "$2" cpio -o -H newc`, 'sh', top, busybox]));
+  const pack = 'cd "$1" && find . | "$2" cpio -o -H newc';
+  writeFileSync(file, await run('sh', '-c', pack, 'sh', top, busybox));
   rmSync(top, { recursive: true });
 }
 
@@ -284,6 +303,13 @@ function only(folder: string, pattern = /./): string {
   const names = readdirSync(folder).filter((name) => pattern.test(name));
   if (names.length !== 1) throw new Error(`${folder}: not one ${pattern}: ${names.join(' ')}`);
   return join(folder, ...names);
+}
+
+function edit(path: string, change: (text: string) => string): void {
+  const before = readFileSync(path, 'utf8');
+  const after = change(before);
+  if (after === before) throw new Error(`${path}: is not as it was`);
+  writeFileSync(path, after);
 }
 
 function put(root: string, path: string, text: string, mode = 0o644): void {

@@ -13,14 +13,15 @@ import { type Image, type Init, imageFor } from './image.js';
 /** Bounds for a machine that hangs; none is for one that is slow. */
 const ANSWER_TIMEOUT_MS = 600_000;
 const EVENTUALLY_TIMEOUT_MS = 300_000;
+export const IMAGES_TIMEOUT_MS = 900_000;
 export const MACHINE_TEST_TIMEOUT_MS = 1_500_000;
 /**
- * One processor, so that two machines can run side by side, whose clock counts its instructions: to a machine that
+ * One processor, so that machines can run side by side, whose clock counts its instructions: to a machine that
  * has to wait for the host's processor no time passes, and its time limits mean the same on a busy host. The model is an
  * old one, because the wide registers of newer ones take longer to emulate than they save.
  */
 const PROCESSOR = [
-  ...['-machine', 'pc', '-accel', 'tcg,thread=single,tb-size=512', '-icount', 'shift=1,sleep=on'],
+  ...['-machine', 'pc', '-accel', 'tcg,thread=single,tb-size=512', '-icount', 'shift=2,sleep=on'],
   ...['-cpu', 'Nehalem', '-smp', '1', '-m', '1024'],
 ];
 /** Without what only protects from other users of the processor, or looks at hardware that is not there. */
@@ -52,8 +53,7 @@ export class Machine {
   }
 
   /** A machine that is off, with a fresh disk, and `files` in its /srv/files from the first boot on. */
-  static make(init: Init, files: readonly string[]): Machine {
-    const image = imageFor(init);
+  static make(init: Init, image: Image, files: readonly string[]): Machine {
     const machine = new Machine(init, image, mkdtempSync(join(tmpdir(), `overlay-boot-vm-${init}-`)));
     command('qemu-img', [
       'create',
@@ -193,14 +193,18 @@ export class Machine {
     return output.replace(/\n$/, '');
   }
 
-  /** Tries until it succeeds. @throws Error with the last output when time is up */
+  /**
+   * Tries until it succeeds, with pauses longer than the tries: what is waited for has only this processor.
+   * @throws Error with the last output when time is up
+   */
   async eventually(what: string, script: string, timeoutMs = EVENTUALLY_TIMEOUT_MS): Promise<string> {
     const end = Date.now() + timeoutMs;
     for (;;) {
+      const begin = Date.now();
       const { status, output } = await this.run(script);
       if (status === 0) return output.replace(/\n$/, '');
       if (Date.now() > end) throw new Error(`${this.init}: not in time: ${what}: ${output}`);
-      await delay(300);
+      await delay(2 * (Date.now() - begin));
     }
   }
 
@@ -249,9 +253,9 @@ function command(program: string, args: readonly string[]): void {
 /** A machine for the tests of a `describe`, off at first; when one fails, its console is shown. */
 export function useMachine(init: Init, files: () => readonly string[]): () => Machine {
   let machine: Machine | undefined;
-  before(function () {
-    this.timeout(900_000); // for the image, where there is none yet
-    machine = Machine.make(init, files());
+  before(async function () {
+    this.timeout(IMAGES_TIMEOUT_MS); // where there is none yet
+    machine = Machine.make(init, await imageFor(init), files());
   });
   afterEach(function () {
     if (this.currentTest?.state === 'failed' && machine)

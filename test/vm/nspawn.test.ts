@@ -8,34 +8,34 @@ import { install, usePackages } from './subhosts.js';
  * message bus: each service takes the emulator seconds.
  */
 const MAKE_GUEST = `
-  stacko new-image guest; stacko edit-image guest; cd /
+  mkdir /srv/guest; cd /
   libraries=usr/lib/x86_64-linux-gnu
   tar -cf - --exclude="$libraries/libnode*" --exclude="$libraries/libicu*" --exclude="$libraries/perl*" \\
     --exclude="$libraries/gconv" --exclude=usr/bin/node --exclude='usr/bin/perl*' --exclude=etc/systemd/system \\
     bin sbin lib lib64 etc usr/bin usr/sbin "$libraries" usr/lib64 usr/lib/systemd usr/lib/os-release usr/share/dbus-1 |
-    tar -C /var/lib/machines/guest -xf -
-  cd /var/lib/machines/guest
+    tar -C /srv/guest -xf -
+  cd /srv/guest
   mkdir -p dev proc sys run tmp root srv var/tmp var/log etc/systemd/system usr/share/zoneinfo
   ln -s /run var/run
   rm -f etc/fstab etc/subhosts.conf etc/localtime etc/hostname
   for unit in $(ls usr/lib/systemd/system | grep -E '\\.(service|timer|path|mount|automount)$|getty.target'); do
-    case $unit in dbus* | systemd-journald* | systemd-poweroff* | systemd-halt* | *@*) ;; *) ln -sf /dev/null "etc/systemd/system/$unit" ;; esac
+    case $unit in dbus* | systemd-journald* | systemd-poweroff* | systemd-reboot* | systemd-halt* | *@*) ;; *) ln -sf /dev/null "etc/systemd/system/$unit" ;; esac
   done
   printf '[Unit]\\nRequires=basic.target dbus.socket\\nAfter=basic.target\\n' >etc/systemd/system/small.target
   ln -s small.target etc/systemd/system/default.target
-  cd /; stacko close-image guest
+  cd /srv; tar -cf guest.tar -C guest .; rm -r guest; stacko import-image guest.tar; rm guest.tar
 `;
 
 /** Shell: app-1 and app-2 as small layers upon the guest, and one whose init never says that it is ready. */
 const MAKE_IMAGES = `
   for app in app-1 app-2 hangs; do
-    stacko new-image "$app" guest; stacko edit-image "$app"
-    cd "/var/lib/machines/$app"
+    mkdir -p "/srv/$app/srv"; cd "/srv/$app"
     echo "$app" >srv/version
     if [ "$app" = hangs ]; then
-      printf '#!/bin/sh\\nexec sleep 1000\\n' >init; chmod 755 init; mv init usr/lib/systemd/systemd
+      mkdir -p usr/lib/systemd
+      printf '#!/bin/sh\\nexec sleep 1000\\n' >usr/lib/systemd/systemd; chmod 755 usr/lib/systemd/systemd
     fi
-    cd /; stacko close-image "$app"
+    cd /srv; tar -cf "$app.tar" -C "$app" .; stacko import-image "$app.tar" "$app" guest
   done
 `;
 
@@ -45,11 +45,13 @@ ENGINE=nspawn
 CABLES=br0=
 SHARE=/srv/shared
 MEMORY_MAX=400M
+CPU_MAX=100
+PIDS_MAX=200
 `;
 
 describe('boxctl with ENGINE=nspawn on a Debian machine with systemd', function () {
   this.timeout(MACHINE_TEST_TIMEOUT_MS);
-  const machine = useMachine('systemd', usePackages());
+  const machine = useMachine('systemd', usePackages('one'));
   const sh = (script: string): Promise<string> => machine().sh(script);
   /** Runs a script in a login shell of the box, through a pipe. */
   const inside = (script: string): Promise<string> => sh(`echo '${script}' | boxctl login web`);
@@ -71,9 +73,13 @@ describe('boxctl with ENGINE=nspawn on a Debian machine with systemd', function 
       await inside('cat /srv/version /srv/shared/file /proc/1/comm; ls /sys/class/net; hostname'),
     ).to.equal('app-1\nshared\nsystemd\nhost0\nlo\nweb');
     expect(await sh('basename "$(readlink /sys/class/net/vb-web/master)"')).to.equal('br0');
-    expect(await sh('systemctl show box@web.service --property=MemoryMax')).to.equal(
+    const limits = ['MemoryMax', 'CPUQuotaPerSecUSec', 'TasksMax'];
+    const shown = await sh(`systemctl show box@web.service ${limits.map((name) => `-p ${name}`).join(' ')}`);
+    expect(shown.split('\n').sort()).to.deep.equal([
+      'CPUQuotaPerSecUSec=1s',
       `MemoryMax=${400 * 2 ** 20}`,
-    );
+      'TasksMax=200',
+    ]);
   });
 
   it('shows it, and gives the status of its shell', async () => {
@@ -92,13 +98,21 @@ describe('boxctl with ENGINE=nspawn on a Debian machine with systemd', function 
     await inside('echo kept >/srv/kept');
     expect(await sh('boxctl cutover-instance web app-2')).to.equal('web: app-2, running');
     expect(await inside('cat /srv/version; test ! -e /srv/kept')).to.equal('app-2');
-    const { status, output } = await machine().run('boxctl cutover-instance web hangs --timeout 20');
+    const { status, output } = await machine().run('boxctl cutover-instance web hangs --timeout 10');
     expect([status, output]).to.deep.equal([
       1,
-      'boxctl: web: not ready within 20 s (journalctl --unit=box@web.service): it runs on app-2 again\n',
+      'boxctl: web: not ready within 10 s (journalctl --unit=box@web.service): it runs on app-2 again\n',
     ]);
     expect(await inside('cat /srv/version')).to.equal('app-2');
     expect(await sh('ls /var/lib/wafers')).to.not.include('hangs@web');
+    const interrupted = await machine().run(`
+      boxctl cutover-instance web hangs & pid=$!
+      until systemctl is-active box@web | grep -qx activating; do sleep 0.5; done
+      kill $pid; wait $pid`);
+    expect([interrupted.status, interrupted.output]).to.deep.equal([
+      1,
+      'boxctl: web: interrupted by SIGTERM (journalctl --unit=box@web.service): it runs on app-2 again\n',
+    ]);
     expect(await sh('boxctl fallback-instance web')).to.equal('web: app-1, running');
     expect(await inside('cat /srv/version /srv/kept')).to.equal('app-1\nkept');
   });
@@ -124,13 +138,24 @@ describe('boxctl with ENGINE=nspawn on a Debian machine with systemd', function 
     expect(await sh('ls /var/lib/wafers/app-1@web/data')).to.equal('');
   });
 
-  it('starts with the host, and is ended by terminate', async () => {
+  it('starts with the host, reboots and powers itself off, and is ended by terminate', async () => {
     await sh(`
       boxctl enable web >/dev/null
       printf 'auto br0\\niface br0 inet manual\\n\\tpre-up ip link add br0 type bridge\\n' >/etc/network/interfaces.d/br0`);
     await machine().reboot();
-    await machine().eventually('it runs', "boxctl list web | grep -q '^web *running'");
+    await machine().eventually('it runs', 'systemctl is-active box@web');
+    expect(await sh('boxctl list web')).to.match(/^web +running +app-1 /m);
     expect(await inside('cat /srv/version')).to.equal('app-1');
+    await machine().run("echo 'systemctl reboot' | boxctl login web"); // its status is that of a shell that was ended
+    await machine().eventually(
+      'it has rebooted',
+      'systemctl show box@web --property=NRestarts --value | grep -x 1; systemctl is-active box@web',
+    );
+    const { output } = await machine().run("echo 'cat /srv/version; systemctl poweroff' | boxctl login web");
+    expect(output).to.match(/^app-1\b/);
+    await machine().eventually('it is off', '! systemctl is-active box@web');
+    expect(await sh('ls /run/systemd/transient /var/lib/machines')).to.not.include('web');
+    expect(await sh('boxctl start web')).to.equal('web: running');
     expect(await sh('boxctl terminate web')).to.equal('web: terminated');
     expect(await sh('boxctl disable web; boxctl list web')).to.match(/^web: disabled\nNAME.*\nweb +stopped/);
     expect(await sh('findmnt -rno TARGET | grep -E "machines/|unix-export/" || true')).to.equal('');

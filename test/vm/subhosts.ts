@@ -8,13 +8,15 @@ import type { Machine } from './machine.js';
 
 const TOP = resolve(__dirname, '..', '..');
 
-/** The Debian package, and the same as a later version; made once for each `describe`. */
-export function usePackages(): () => string[] {
+type Release = 'one' | 'two';
+
+/** The Debian package in one version or two, the second the later one; made once for each `describe`. */
+export function usePackages(...releases: Release[]): () => string[] {
   const dir = mkdtempSync(join(tmpdir(), 'overlay-boot-debs-'));
   after(() => rmSync(dir, { recursive: true }));
   return () => {
-    for (const version of ['0.1.0~one', '0.1.0~two']) {
-      const argv = [join(TOP, 'src/make/deb.mjs'), '--output', dir, '--version', version];
+    for (const release of releases) {
+      const argv = [join(TOP, 'src/make/deb.mjs'), '--output', dir, '--version', `0.1.0~${release}`];
       const { status, stderr } = spawnSync(process.execPath, argv, { env: environment, encoding: 'utf8' });
       if (status !== 0) throw new Error(`deb: ${stderr}`);
     }
@@ -23,7 +25,7 @@ export function usePackages(): () => string[] {
 }
 
 /** Shell: installs one of the two packages, as an administrator would. */
-export const install = (which: 'one' | 'two'): string =>
+export const install = (which: Release): string =>
   `DEBIAN_FRONTEND=noninteractive apt-get install -q -y /srv/files/overlay-boot_0.1.0~${which}_*.deb`;
 
 const HOST_INTERFACES = `
@@ -95,7 +97,7 @@ export const REACHABLE = `
 
 /** Shell: an image `libs`, an image `app-1` on it, and a stackpoint `app` on that, mounted, with a change of its own. */
 export const STACKPOINT = `
-  stacko new-image libs; stacko edit-image libs; echo lib >/var/lib/machines/libs/lib; stacko close-image libs
+  cd /srv; echo lib >lib; tar -cf libs.tar lib; stacko import-image libs.tar
   stacko new-image app-1 libs; stacko edit-image app-1; echo 1 >/var/lib/machines/app-1/app; stacko close-image app-1
   stacko new-stackpoint app app-1; stacko mount-stackpoint app; echo mine >/var/lib/machines/app/changed
 `;

@@ -5,7 +5,7 @@ import { configure, install, REACHABLE, TRACES, usePackages } from './subhosts.j
 
 describe('on a Debian machine with systemd', function () {
   this.timeout(MACHINE_TEST_TIMEOUT_MS);
-  const machine = useMachine('systemd', usePackages());
+  const machine = useMachine('systemd', usePackages('one', 'two'));
   const sh = (script: string): Promise<string> => machine().sh(script);
 
   it('installs with apt, without a network, and is enabled', async () => {

@@ -1,0 +1,6 @@
+/** For mocha: makes the images that are missing, once and before the tests that run side by side ask for the same ones. */
+import { imageFor } from './image.js';
+
+export async function mochaGlobalSetup(): Promise<void> {
+  await Promise.all([imageFor('systemd'), imageFor('sysvinit')]);
+}
