@@ -54,7 +54,10 @@ describe('boxctl with ENGINE=nspawn on a Debian machine with systemd', function 
   const machine = useMachine('systemd', usePackages('one'));
   const sh = (script: string): Promise<string> => machine().sh(script);
   /** Runs a script in a login shell of the box, through a pipe. */
-  const inside = (script: string): Promise<string> => sh(`echo '${script}' | boxctl login web`);
+  const login = (script: string): Promise<string> => sh(`echo '${script}' | boxctl login web`);
+  /** The same without a command of ours, which would take the emulator seconds. */
+  const inside = (script: string): Promise<string> =>
+    sh(`nsenter -m -u -i -n -p -t "$(machinectl show web --property=Leader --value)" sh -euc '${script}'`);
 
   it('makes a box that is a container, with its cable, shares and limits', async () => {
     await machine().boot();
@@ -70,7 +73,7 @@ describe('boxctl with ENGINE=nspawn on a Debian machine with systemd', function 
       'Unit=box@web.service\nState=running',
     );
     expect(
-      await inside('cat /srv/version /srv/shared/file /proc/1/comm; ls /sys/class/net; hostname'),
+      await login('cat /srv/version /srv/shared/file /proc/1/comm; ls /sys/class/net; hostname'),
     ).to.equal('app-1\nshared\nsystemd\nhost0\nlo\nweb');
     expect(await sh('basename "$(readlink /sys/class/net/vb-web/master)"')).to.equal('br0');
     const limits = ['MemoryMax', 'CPUQuotaPerSecUSec', 'TasksMax'];
