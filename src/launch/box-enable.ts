@@ -42,8 +42,9 @@ export async function enableBox(settings: Settings, name: string, places: StoreP
 
 /** @returns false where it was so already */
 export async function disableBox(settings: Settings, name: string, waits: Waits): Promise<boolean> {
-  await systemctl('disable', name);
-  return await disableInList(settings, name, waits);
+  const changed = await disableInList(settings, name, waits);
+  await systemctl('disable', name); // which has subhosts-generator(8) run over the list again
+  return changed;
 }
 
 async function disableInList(settings: Settings, name: string, waits: Waits): Promise<boolean> {

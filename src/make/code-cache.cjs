@@ -3,7 +3,16 @@
 //
 // usage: node code-cache.cjs DIST
 // The build makes the caches for its own Node, the Debian package for that of the machine it is installed on.
-const { readdirSync, readFileSync, rmSync, writeFileSync } = require('node:fs');
+const {
+  closeSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} = require('node:fs');
 const { join } = require('node:path');
 const { setFlagsFromString } = require('node:v8');
 const { Script } = require('node:vm');
@@ -31,7 +40,13 @@ function writeCodeCache(file) {
   setFlagsFromString('--no-lazy');
   const script = new Script(source, { filename: file });
   setFlagsFromString('--lazy');
-  writeFileSync(`${file}.${process.version}-${process.arch}`, script.createCachedData());
+  // V8 does not see that the end of one is missing: what is in its place is whole, a power cut or not.
+  const cache = `${file}.${process.version}-${process.arch}`;
+  const fd = openSync(`${cache}.tmp`, 'w');
+  writeFileSync(fd, script.createCachedData());
+  fsyncSync(fd);
+  closeSync(fd);
+  renameSync(`${cache}.tmp`, cache);
 }
 
 module.exports = { writeCodeCaches };

@@ -45,6 +45,8 @@ const CLEAR = 'for path; do umount "$path"; rmdir "$path"; done 2>/dev/null';
 function unitOptions({ name, root, mount, environment, limits }: NspawnBox, unit: string): string[] {
   const { memoryMaxBytes, cpuMaxPercent, pidsMax } = limits;
   const properties = [
+    // As subhosts@.service: the box goes down before what it lies on and what it is wired to.
+    ...['network', 'local-fs', 'remote-fs'].map((target) => `After=${target}.target`),
     'Delegate=yes',
     'KillMode=mixed',
     // As in systemd-nspawn@.service, but for what images in files and blocks would need.

@@ -97,8 +97,9 @@ export function makePath(path: string, mode: number): string | undefined {
   try {
     mkdirSync(path, { mode });
   } catch (error) {
-    if (errnoOf(error) === 'EEXIST' && isDirectory(path)) return first; // somebody else was faster
-    throw error;
+    if (errnoOf(error) !== 'EEXIST') throw error;
+    if (isDirectory(path)) return first; // somebody else was faster
+    throw new Failure({ what: `${path} is no directory, or a link to nothing`, cause: error });
   }
   return first ?? path;
 }

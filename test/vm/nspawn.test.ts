@@ -159,9 +159,18 @@ describe('boxctl with ENGINE=nspawn on a Debian machine with systemd', function 
     await machine().eventually('it is off', '! systemctl is-active box@web');
     expect(await sh('ls /run/systemd/transient /var/lib/machines')).to.not.include('web');
     expect(await sh('boxctl start web')).to.equal('web: running');
+    await inside('echo here >/srv/made');
     expect(await sh('boxctl terminate web')).to.equal('web: terminated');
     expect(await sh('boxctl disable web; boxctl list web')).to.match(/^web: disabled\nNAME.*\nweb +stopped/);
     expect(await sh('findmnt -rno TARGET | grep -E "machines/|unix-export/" || true')).to.equal('');
     expect(await sh('systemctl --failed --no-legend --plain')).to.equal('');
+  });
+
+  it('is stopped when the package is removed, whose commands would start it again', async () => {
+    await sh('boxctl start web; DEBIAN_FRONTEND=noninteractive apt-get remove -q -y overlay-boot');
+    expect(await sh('ls /run/systemd/transient /var/lib/machines; ls /sys/class/net')).to.not.include('web');
+    expect(await sh('cat /var/lib/wafers/app-1@web/data/srv/made'), 'what was written in it').to.equal(
+      'here',
+    );
   });
 });

@@ -148,6 +148,18 @@ describe('on a Debian machine with systemd', function () {
     expect(shown).to.not.match(/Failed unmounting|Failed to unmount|timed out|still mounted/i);
   });
 
+  it('stops what runs when it is removed, and starts it when it is installed again', async () => {
+    await machine().eventually('both subhosts answer', REACHABLE);
+    await sh(
+      'systemctl enable --quiet subhosts@web; DEBIAN_FRONTEND=noninteractive apt-get remove -q -y overlay-boot',
+    );
+    expect(
+      await sh('find /run/netns /run/overlay-boot -mindepth 1; ip -br link | grep -E "^(web|tag)" || true'),
+    ).to.equal('');
+    await sh(install('two'));
+    expect(await sh('ls /var/lib/overlay-boot 2>/dev/null || true')).to.equal('');
+  });
+
   it('leaves nothing after a purge but what the administrator made', async () => {
     await machine().eventually('both subhosts answer', REACHABLE);
     await sh('DEBIAN_FRONTEND=noninteractive apt-get purge -q -y overlay-boot');
