@@ -322,7 +322,8 @@ describe('what a subhost can reach of who enters it', () => {
     for (const name of ['copy', 'open']) {
       const { stdout } = await go(
         name,
-        'readlink /proc/[0-9]*/fd/* /proc/[0-9]*/cwd /proc/[0-9]*/root | sort -u',
+        // No pipe: what starts beside it opens its libraries and its locale meanwhile.
+        'readlink /proc/[0-9]*/fd/* /proc/[0-9]*/cwd /proc/[0-9]*/root',
       );
       const foreign = stdout
         .trim()
