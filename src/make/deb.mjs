@@ -122,7 +122,7 @@ function link(root, to, target) {
  */
 function addFiles(root, version) {
   for (const command of Object.keys(manifest.bin)) {
-    // Debian's Node, whatever else is on PATH: what it is, the package can depend on.
+    // Debian's Node, whatever else is on PATH: what it is, the package can depend on. (What dist/init starts is PATH's.)
     const shim = source(`bin/${command}`).replace(/^#!\/usr\/bin\/env (-S )?node/, '#!/usr/bin/node');
     put(root, `usr/lib/overlay-boot/bin/${command}`, shim, 0o755);
     link(root, `usr/sbin/${command}`, `../lib/overlay-boot/bin/${command}`);
