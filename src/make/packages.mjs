@@ -45,8 +45,6 @@ export const needs = [
   { find: 'systemd-nspawn', package: 'systemd-container', purposes: ['test', 'bench'] },
   { find: 'lintian', package: 'lintian', purposes: ['test'] },
   { find: 'objdump', package: 'binutils', purposes: ['deb', 'test', 'vm'] },
-  { find: 'qemu-system-x86_64', package: 'qemu-system-x86', purposes: ['vm'] },
-  { find: 'qemu-img', package: 'qemu-utils', purposes: ['vm'] },
   { find: 'bwrap', package: 'bubblewrap', purposes: ['bench'] },
   { find: 'crun', package: 'crun', purposes: ['bench'] },
 ];

@@ -100,6 +100,8 @@ for (const merged of [false, true])
         services: { 'etc/init.d/rcS': '#!/bin/sh\necho sysinit >>/var/calls\n' },
         root: { 'etc/inittab': INITTAB },
       };
+      // On its way out it calls sync(2) twice, for the whole host: how long that takes is the host's disk's affair.
+      subhosts.write('/etc/overlay-boot/conf.d/grace.conf', '[timeouts]\ngrace = 60\n');
       await subhosts.up('b', values, files);
       await eventually(
         'inittab is done',

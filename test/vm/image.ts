@@ -2,26 +2,19 @@
  * Disk images of whole Debian machines for the emulator, one for each init system, made once and kept. Nothing is
  * mounted for it: mmdebstrap makes a root, mke2fs puts it into a file. A change of anything in this file makes new ones.
  */
-import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import {
   appendFileSync,
   chmodSync,
   copyFileSync,
-  existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  renameSync,
   rmSync,
-  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { promisify } from 'node:util';
-import { errnoOf } from '../../src/errors.js';
+import { debootstrap, kept, run } from './cache.js';
 
 export type Init = 'systemd' | 'sysvinit';
 
@@ -31,11 +24,6 @@ export interface Image {
   readonly kernel: string;
   readonly initrd: string;
 }
-
-const CACHE = '/var/cache/overlay-boot-test/vm';
-const SUITE = 'trixie';
-/** An older image with another recipe goes; a younger one may be another checkout's, or still in use. */
-const UNUSED_MS = 24 * 3600_000;
 
 /** What a machine has besides Debian's essential packages: what the package depends on and recommends, and tools. */
 const PACKAGES = [
@@ -174,51 +162,11 @@ const IDLE_SCRIPTS = [
 
 /** The image for an init system; made where there is none yet, in a minute or two. */
 export async function imageFor(init: Init): Promise<Image> {
-  const recipe = createHash('sha256').update(readFileSync(__filename)).digest('hex').slice(0, 12);
-  const dir = join(CACHE, `${init}-${recipe}`);
-  if (!existsSync(dir)) await makeIn(dir, init);
+  const dir = await kept(init, __filename, (fresh) => make(init, fresh));
   return { disk: join(dir, 'disk'), kernel: join(dir, 'kernel'), initrd: join(dir, 'initrd') };
 }
 
-async function makeIn(dir: string, init: Init): Promise<void> {
-  mkdirSync(CACHE, { recursive: true });
-  for (const old of readdirSync(CACHE).map((name) => join(CACHE, name)))
-    if (Date.now() - statSync(old).mtimeMs > UNUSED_MS) rmSync(old, { recursive: true, force: true });
-  archive ??= findArchive();
-  const fresh = mkdtempSync(join(CACHE, `making-${init}-`));
-  try {
-    await make(init, fresh, await archive);
-    renameSync(fresh, dir);
-  } catch (error) {
-    if (errnoOf(error) !== 'ENOTEMPTY') throw error; // else somebody else was faster
-  } finally {
-    rmSync(fresh, { recursive: true, force: true });
-  }
-}
-
-/** What it prints. @throws Error with what it wrote to stderr */
-async function run(program: string, ...args: string[]): Promise<Buffer> {
-  const { stdout } = await promisify(execFile)(program, args, { encoding: 'buffer', maxBuffer: 2 ** 28 });
-  return stdout;
-}
-
-/** Asked for once: two calls of apt-get could be in each other's way. */
-let archive: Promise<string> | undefined;
-
-/** The Debian archive that the host's apt uses: it has every release. */
-async function findArchive(): Promise<string> {
-  const ask = ['indextargets', '--format', '$(REPO_URI)', 'Created-By: Packages', 'Label: Debian'];
-  const uris = async (): Promise<string> => (await run('apt-get', ...ask)).toString();
-  if ((await uris()) === '') await run('apt-get', '-q', 'update', '-o', 'APT::Update::Error-Mode=any'); // its label is in the lists
-  const [uri] = (await uris()).split('\n');
-  if (!uri)
-    throw new Error(
-      "apt-get indextargets: the host has no source of Debian's archive: add one, sources.list(5)",
-    );
-  return uri;
-}
-
-async function make(init: Init, dir: string, uri: string): Promise<void> {
+async function make(init: Init, dir: string): Promise<void> {
   const root = join(dir, 'root');
   const small = [
     'mkdir -p "$1/etc/initramfs-tools/conf.d"',
@@ -226,14 +174,8 @@ async function make(init: Init, dir: string, uri: string): Promise<void> {
     'echo MODULES=list >"$1/etc/initramfs-tools/conf.d/small"',
   ];
   const without = NO_MODULES.map((path) => `--dpkgopt=path-exclude=/usr/lib/modules/*/kernel/${path}/*`);
-  const packages = [...PACKAGES, ...INIT_PACKAGES[init]].join(',');
-  const options = [
-    '--variant=minbase',
-    '--format=directory',
-    ...without,
-    `--setup-hook=${small.join(' && ')}`,
-  ];
-  await run('mmdebstrap', '--quiet', ...options, `--include=${packages}`, SUITE, root, uri);
+  const options = ['--variant=minbase', ...without, `--setup-hook=${small.join(' && ')}`];
+  await debootstrap(root, [...PACKAGES, ...INIT_PACKAGES[init]], options);
   for (const [path, text] of Object.entries(FILES)) put(root, path, text);
   put(root, 'usr/local/sbin/test-agent', AGENT, 0o755);
   if (init === 'systemd') useSystemd(root);

@@ -2,12 +2,14 @@
  * A whole Debian machine in the emulator: boots from a disk of its own that stays over reboots and power cuts, runs
  * what it is told over a serial line, and keeps what its console shows. No network; files come on a second disk.
  */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { run } from './cache.js';
+import { type Emulator, findEmulator } from './emulator.js';
 import { type Image, type Init, imageFor } from './image.js';
 
 /** Bounds for a machine that hangs; none is for one that is slow. */
@@ -21,7 +23,7 @@ export const MACHINE_TEST_TIMEOUT_MS = 1_500_000;
  * old one, because the wide registers of newer ones take longer to emulate than they save.
  */
 const PROCESSOR = [
-  ...['-machine', 'pc', '-accel', 'tcg,thread=single,tb-size=512', '-icount', 'shift=2,sleep=on'],
+  ...['-machine', 'pc', '-accel', 'tcg,thread=multi,tb-size=512'],
   ...['-cpu', 'Nehalem', '-smp', '1', '-m', '1024'],
 ];
 /** What the kernel would start with that takes a fifth of a boot here, and that no test needs. */
@@ -33,6 +35,7 @@ const PASSED_OVER = [
 const KERNEL_OPTIONS = [
   ...['root=/dev/vda', 'rw', 'console=ttyS0', 'net.ifnames=0', 'quiet', 'loglevel=5', 'panic=-1'],
   ...['mitigations=off', 'nokaslr', 'no5lvl', 'cryptomgr.notests=1', 'systemd.show_status=1'],
+  ...['systemd.default_timeout_start_sec=600', 'systemd.default_device_timeout_sec=600'],
   ...[`initcall_blacklist=${PASSED_OVER.join(',')}`, 'lsm=landlock,lockdown,yama,loadpin,safesetid,apparmor'],
 ];
 
@@ -44,6 +47,7 @@ export interface Result {
 
 export class Machine {
   readonly init: Init;
+  readonly #program: Emulator;
   readonly #image: Image;
   readonly #dir: string;
   #emulator: ChildProcess | undefined;
@@ -52,34 +56,22 @@ export class Machine {
   #lines: string[] = [];
   #wake: (() => void) | undefined;
 
-  private constructor(init: Init, image: Image, dir: string) {
+  private constructor(init: Init, program: Emulator, image: Image, dir: string) {
     this.init = init;
+    this.#program = program;
     this.#image = image;
     this.#dir = dir;
   }
 
   /** A machine that is off, with a fresh disk, and `files` in its /srv/files from the first boot on. */
-  static make(init: Init, image: Image, files: readonly string[]): Machine {
-    const machine = new Machine(init, image, mkdtempSync(join(tmpdir(), `overlay-boot-vm-${init}-`)));
-    command('qemu-img', [
-      'create',
-      '-q',
-      '-f',
-      'qcow2',
-      '-b',
-      image.disk,
-      '-F',
-      'raw',
-      machine.#path('disk'),
-    ]);
+  static async make(init: Init, files: readonly string[]): Promise<Machine> {
+    const [program, image] = [await findEmulator(), await imageFor(init)];
+    const dir = mkdtempSync(join(tmpdir(), `overlay-boot-vm-${init}-`));
+    const machine = new Machine(init, program, image, dir);
+    const create = ['create', '-q', '-f', 'qcow2', '-b', image.disk, '-F', 'raw', machine.#path('disk')];
+    await run(...program.img, ...create);
     for (const file of files) copyFileSync(file, machine.#path(basename(file)));
-    command('tar', [
-      '-C',
-      machine.#dir,
-      '-cf',
-      machine.#path('files'),
-      ...files.map((file) => basename(file)),
-    ]);
+    await run('tar', '-C', dir, '-cf', machine.#path('files'), ...files.map((file) => basename(file)));
     return machine;
   }
 
@@ -116,7 +108,7 @@ export class Machine {
     // It ends with us, however we end: what reads its monitor ends with its pipe.
     const emulator = spawn(
       'nice',
-      ['-n', '10', 'setpriv', '--pdeathsig', 'KILL', 'qemu-system-x86_64', ...argv],
+      ['-n', '10', 'setpriv', '--pdeathsig', 'KILL', ...this.#program.system, ...argv],
       {
         stdio: ['pipe', 'ignore', 'pipe'],
       },
@@ -250,18 +242,12 @@ export class Machine {
   }
 }
 
-function command(program: string, args: readonly string[]): void {
-  const { status, stderr, error } = spawnSync(program, args, { encoding: 'utf8' });
-  if (error) throw error;
-  if (status !== 0) throw new Error(`${program}: ${stderr.trim()}`);
-}
-
 /** A machine for the tests of a `describe`, off at first; when one fails, its console is shown. */
 export function useMachine(init: Init, files: () => readonly string[]): () => Machine {
   let machine: Machine | undefined;
   before(async function () {
     this.timeout(IMAGES_TIMEOUT_MS); // where there is none yet
-    machine = Machine.make(init, await imageFor(init), files());
+    machine = await Machine.make(init, files());
   });
   afterEach(function () {
     if (this.currentTest?.state === 'failed' && machine)

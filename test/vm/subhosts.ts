@@ -87,11 +87,11 @@ export async function configure(machine: Machine): Promise<void> {
 
 /** Shell: both subhosts run, answer over the network, and reach each other. */
 export const REACHABLE = `
-  answers() { timeout 10 bash -c "exec 3<>/dev/tcp/$1/22 && head -n 1 <&3" | grep -q ^SSH-2.0 || { echo "$1 does not answer"; return 1; }; }
+  answers() { timeout 60 bash -c "exec 3<>/dev/tcp/$1/22 && head -n 1 <&3" | grep -q ^SSH-2.0 || { echo "$1 does not answer"; return 1; }; }
   answers 192.0.2.2
   answers 198.51.100.2
-  ip netns exec web ping -q -c 1 -W 5 198.51.100.2
-  ip netns exec tag ping -q -c 1 -W 5 192.0.2.2
+  ip netns exec web ping -q -c 1 -W 30 198.51.100.2
+  ip netns exec tag ping -q -c 1 -W 30 192.0.2.2
   overlay-status | grep -Ec '^(web|tag) +running ' | grep -x 2 || { overlay-status; exit 1; }
 `;
 
