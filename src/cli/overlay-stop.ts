@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { parseAssignments } from '../config/assignments.js';
 import { listedSubhosts } from '../config/listed.js';
 import { identify } from '../config/resolve.js';
-import { loadSettings, SETTINGS_DIRECTORY, type Settings } from '../config/settings.js';
+import { readSettings, SETTINGS_DIRECTORY, type Settings } from '../config/settings.js';
 import { readTrusted } from '../config/trust.js';
 import { isSubhostName } from '../config/values.js';
 import { EXIT, throwAll, UserError } from '../errors.js';
@@ -31,8 +31,9 @@ const command: Command = {
     secondsOption(args, 'timeout');
     const launcher = new Launcher(terminal.env.OVERLAY_BOOT_LAUNCHER);
     try {
-      const settings = await loadSettings(SETTINGS_DIRECTORY);
-      const errors: Error[] = [];
+      // A mistake in the settings shall not keep the host's shutdown from stopping what runs.
+      const { settings, errors: mistakes } = await readSettings(SETTINGS_DIRECTORY);
+      const errors = [...mistakes];
       for (const name of await namesOf(args, settings, terminal)) {
         try {
           await stopOne(name, args, terminal, { settings, launcher });

@@ -77,21 +77,31 @@ function secondsReader(change: (ms: number) => Partial<Settings>): Change {
  * @param dir  may be missing; without a file in it the package for such files is not even loaded
  * @throws UserError (ErrorList for several) for a file that is not trusted, an unknown section or key, a bad value
  */
-export async function loadSettings(
+export async function loadSettings(dir: string, options: Pick<TrustOptions, 'uid'> = {}): Promise<Settings> {
+  const { settings, errors } = await readSettings(dir, options);
+  throwAll(errors);
+  return settings;
+}
+
+/** The same for what has to go on: what is right of the settings, and what {@link loadSettings} would throw. */
+export async function readSettings(
   dir: string,
   { uid = 0 }: Pick<TrustOptions, 'uid'> = {},
-): Promise<Settings> {
+): Promise<{ readonly settings: Settings; readonly errors: readonly Error[] }> {
   const files = settingsFiles(dir);
-  if (files.length === 0) return DEFAULT_SETTINGS;
+  if (files.length === 0) return { settings: DEFAULT_SETTINGS, errors: [] };
   const { parseIni } = await import('../config/settings-file.js');
   const errors: Error[] = [];
   let settings = DEFAULT_SETTINGS;
-  for (const file of files) {
-    const { text } = readTrusted(file, { uid });
-    settings = { ...settings, ...settingsOf(file, parseIni(text), errors) };
-  }
-  throwAll(errors);
-  return settings;
+  for (const file of files)
+    try {
+      const { text } = readTrusted(file, { uid });
+      settings = { ...settings, ...settingsOf(file, parseIni(text), errors) };
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      errors.push(error);
+    }
+  return { settings, errors };
 }
 
 /** Synchronously: loading node:fs/promises takes longer than all else here. */

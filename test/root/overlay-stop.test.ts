@@ -37,6 +37,17 @@ describe('overlay-stop', () => {
     await subhosts.sandbox.sh('rm /srv/t/link.conf');
   });
 
+  it('stops what runs with mistakes in the settings, too, and tells of them', async () => {
+    await subhosts.up('a');
+    const file = '/etc/overlay-boot/conf.d/mistake.conf';
+    subhosts.write(file, '[timeouts]\ngrace = soon\n[path]\n');
+    const { code, stdout, stderr } = await words('--all');
+    await subhosts.sandbox.sh(`rm ${file}`);
+    expect([code, stdout]).to.deep.equal([2, 'a: stopped\n']);
+    expect(stderr).to.match(/^(overlay-stop: \/etc\/overlay-boot\/conf\.d\/mistake\.conf: .*\n){2}$/);
+    expect(await subhosts.sandbox.sh('find /run/overlay-boot -mindepth 1')).to.equal('');
+  });
+
   it('finds what was booted from a conf that is gone or names another subhost now', async () => {
     const conf = await subhosts.up('a');
     writeFileSync(subhosts.outside(conf), 'BASE=.\nNAME=other\n');

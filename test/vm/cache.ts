@@ -23,15 +23,16 @@ const UNUSED_MS = 24 * 3600_000;
 const SUITE = 'trixie';
 
 /**
- * The directory that `make` has filled, at once if it was so before. Another one is made when the text of `recipe`, the file
- * that says what is in it, has changed.
+ * The directory that `make` has filled, at once if it was so before. Another one is made when the text of one of `recipe`,
+ * the files that say what is in it, has changed.
  */
 export async function kept(
   name: string,
-  recipe: string,
+  recipe: readonly string[],
   make: (dir: string) => Promise<void>,
 ): Promise<string> {
-  const version = createHash('sha256').update(readFileSync(recipe)).digest('hex').slice(0, 12);
+  const texts = recipe.map((file) => readFileSync(file, 'utf8')).join('\0');
+  const version = createHash('sha256').update(texts).digest('hex').slice(0, 12);
   const dir = join(CACHE, `${name}-${version}`);
   if (existsSync(dir)) return dir;
   mkdirSync(CACHE, { recursive: true });
@@ -55,15 +56,15 @@ export async function run(program: string, ...args: readonly string[]): Promise<
   return stdout;
 }
 
-/** A root of Debian's packages in `root`, as mmdebstrap(1) makes it with `options`. */
+/** A root of Debian's packages in `root`, as mmdebstrap(1) makes it with `options`, without an initrd. */
 export async function debootstrap(
   root: string,
   packages: readonly string[],
   options: readonly string[],
 ): Promise<void> {
   archive ??= findArchive();
-  const include = `--include=${packages.join(',')}`;
-  await run('mmdebstrap', '--quiet', '--format=directory', ...options, include, SUITE, root, await archive);
+  const program = ['INITRD=No', 'mmdebstrap', '--quiet', '--format=directory'];
+  await run('env', ...program, ...options, `--include=${packages.join(',')}`, SUITE, root, await archive);
 }
 
 /** Asked for once: two calls of apt-get could be in each other's way. */

@@ -20,7 +20,7 @@ export interface Emulator {
 
 /** Brings it where it is not there yet, in ten seconds. */
 export async function findEmulator(): Promise<Emulator> {
-  const dir = await kept('emulator', __filename, (fresh) =>
+  const dir = await kept('emulator', [__filename], (fresh) =>
     debootstrap(join(fresh, 'root'), PACKAGES, ['--variant=extract']),
   );
   const usr = join(dir, 'root/usr');

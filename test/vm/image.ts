@@ -15,6 +15,8 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { debootstrap, kept, run } from './cache.js';
+import { GUEST_RECIPE, makeGuest } from './guest.js';
+import { uncompressedKernel } from './kernel.js';
 
 export type Init = 'systemd' | 'sysvinit';
 
@@ -162,26 +164,26 @@ const IDLE_SCRIPTS = [
 
 /** The image for an init system; made where there is none yet, in a minute or two. */
 export async function imageFor(init: Init): Promise<Image> {
-  const dir = await kept(init, __filename, (fresh) => make(init, fresh));
+  const dir = await kept(init, [__filename, GUEST_RECIPE], (fresh) => make(init, fresh));
   return { disk: join(dir, 'disk'), kernel: join(dir, 'kernel'), initrd: join(dir, 'initrd') };
 }
 
 async function make(init: Init, dir: string): Promise<void> {
   const root = join(dir, 'root');
-  const small = [
-    'mkdir -p "$1/etc/initramfs-tools/conf.d"',
-    // Ours is used, so that Debian's need not know any hardware.
-    'echo MODULES=list >"$1/etc/initramfs-tools/conf.d/small"',
-  ];
-  const without = NO_MODULES.map((path) => `--dpkgopt=path-exclude=/usr/lib/modules/*/kernel/${path}/*`);
-  const options = ['--variant=minbase', ...without, `--setup-hook=${small.join(' && ')}`];
+  // dpkg's own file, and not an option of mmdebstrap: that would read each archive by itself then, which takes a while.
+  const small = NO_MODULES.map((path) => `path-exclude=/usr/lib/modules/*/kernel/${path}/*\\n`);
+  const setUp = `mkdir -p "$1/etc/dpkg/dpkg.cfg.d"; printf '${small.join('')}' >"$1/etc/dpkg/dpkg.cfg.d/small"`;
+  const options = ['--variant=minbase', `--setup-hook=${setUp}`];
   await debootstrap(root, [...PACKAGES, ...INIT_PACKAGES[init]], options);
   for (const [path, text] of Object.entries(FILES)) put(root, path, text);
   put(root, 'usr/local/sbin/test-agent', AGENT, 0o755);
-  if (init === 'systemd') useSystemd(root);
-  else useSysvinit(root);
+  if (init === 'sysvinit') useSysvinit(root);
+  else {
+    useSystemd(root);
+    await makeGuest(root);
+  }
   await makeInitrd(root, join(dir, 'initrd'));
-  copyFileSync(only(join(root, 'boot'), /^vmlinuz-/), join(dir, 'kernel'));
+  writeFileSync(join(dir, 'kernel'), uncompressedKernel(only(join(root, 'boot'), /^vmlinuz-/)));
   const lazily = 'lazy_itable_init=1,lazy_journal_init=1';
   await run('mke2fs', '-q', '-t', 'ext4', '-L', 'root', '-E', lazily, '-d', root, join(dir, 'disk'), '4G');
   rmSync(root, { recursive: true });
