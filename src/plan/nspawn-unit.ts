@@ -36,8 +36,6 @@ const TASKS_MAX = 16_384;
 /** A mount that systemd-nspawn leaves when it is killed, and with which it would not start again. */
 const UNIX_EXPORT = '/run/systemd/nspawn/unix-export';
 
-const CLEAR = 'for path; do umount "$path"; rmdir "$path"; done 2>/dev/null';
-
 /**
  * What both units have in common. The root is mounted for as long as the unit runs, also when the container reboots,
  * which is another start of the unit (status 133, systemd-nspawn(1) on --keep-unit).
@@ -57,8 +55,8 @@ function unitOptions({ name, root, mount, environment, limits }: NspawnBox, unit
     'SyslogIdentifier=systemd-nspawn',
     ...Object.entries(environment).map(([name, value]) => `Environment=${inQuotes(`${name}=${value}`)}`),
     // Without its words: the last of the unit tell why it did not start, and those of a shell are the shell's.
-    `ExecStartPre=${commandLine(['/bin/sh', '-c', 'exec "$@" >/dev/null', 'mount', ...mount])}`,
-    `ExecStopPost=-${commandLine(['/bin/sh', '-c', CLEAR, 'clear', root, join(UNIX_EXPORT, name)])}`,
+    `ExecStartPre=${shellScript(`exec ${mount.map(shellWord).join(' ')} >/dev/null`)}`,
+    `ExecStopPost=-${shellScript(clear([root, join(UNIX_EXPORT, name)]))}`,
     `TasksMax=${pidsMax ?? TASKS_MAX}`,
     ...(memoryMaxBytes === undefined ? [] : [`MemoryMax=${memoryMaxBytes}`]),
     ...(cpuMaxPercent === undefined ? [] : [`CPUQuota=${cpuMaxPercent}%`]),
@@ -71,10 +69,21 @@ function unitOptions({ name, root, mount, environment, limits }: NspawnBox, unit
 
 const inQuotes = (text: string): string => `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
 
-/** In the command lines of units a `$` is a variable, also in those that are given by words. systemd.service(5) */
-const withoutVariables = (word: string): string => word.replaceAll('$', '$$$$');
+const shellWord = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`;
 
-const commandLine = (words: readonly string[]): string => words.map(withoutVariables).map(inQuotes).join(' ');
+const clear = (paths: readonly string[]): string =>
+  ['exec 2>/dev/null', ...paths.map(shellWord).flatMap((path) => [`umount ${path}`, `rmdir ${path}`])].join(
+    '; ',
+  );
+
+/**
+ * Without variables of systemd's (the colon, systemd.service(5)) and of the shell's own: when systemd reads its units again,
+ * each `$` in the command line of one that was made while it runs becomes two.
+ */
+const shellScript = (script: string): string => `:${['/bin/sh', '-c', script].map(inQuotes).join(' ')}`;
+
+/** In the command of a unit a `$` is a variable, also in one that is given by words. systemd.service(5) */
+const withoutVariables = (word: string): string => word.replaceAll('$', '$$$$');
 
 /** Started where its root is mounted: who unmounts that is told who has it. */
 const nspawn = ({ root }: NspawnBox, options: readonly string[]): string[] =>

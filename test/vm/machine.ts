@@ -18,9 +18,8 @@ const EVENTUALLY_TIMEOUT_MS = 300_000;
 export const IMAGES_TIMEOUT_MS = 900_000;
 export const MACHINE_TEST_TIMEOUT_MS = 1_500_000;
 /**
- * One processor, so that machines can run side by side, whose clock counts its instructions: to a machine that
- * has to wait for the host's processor no time passes, and its time limits mean the same on a busy host. The model is an
- * old one, because the wide registers of newer ones take longer to emulate than they save.
+ * One processor, because three machines side by side keep two of the host busy all the time. The model is an old one:
+ * the wide registers of newer ones take longer to emulate than they save.
  */
 const PROCESSOR = [
   ...['-machine', 'pc', '-accel', 'tcg,thread=multi,tb-size=512'],
@@ -31,7 +30,10 @@ const PASSED_OVER = [
   ...['jent_mod_init', 'load_system_certificate_list', 'bpf_tcp_ca_kfunc_init', 'bpf_dummy_struct_ops_init'],
   ...['trace_eval_init', 'init_kprobe_trace'],
 ];
-/** Without what only protects from other users of the processor, or looks at hardware that is not there. */
+/**
+ * Without what only protects from other users of the processor, or looks at hardware that is not there; with systemd's
+ * time limits for a machine that is as slow as this one.
+ */
 const KERNEL_OPTIONS = [
   ...['root=/dev/vda', 'rw', 'console=ttyS0', 'net.ifnames=0', 'quiet', 'loglevel=5', 'panic=-1'],
   ...['mitigations=off', 'nokaslr', 'no5lvl', 'cryptomgr.notests=1', 'systemd.show_status=1'],

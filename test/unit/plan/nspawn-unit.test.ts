@@ -41,16 +41,21 @@ describe('startArguments', () => {
       'paths in which no variable is found, and no end of a word',
       { root: '/m $x/"w"', shares: [{ host: '/$HOME', inside: '/$HOME' }] },
       [
-        '--property=ExecStopPost=-"/bin/sh" "-c" "for path; do umount \\"$$path\\"; rmdir \\"$$path\\"; done 2>/dev/null" "clear" "/m $$x/\\"w\\"" "/run/systemd/nspawn/unix-export/web"',
+        `--property=ExecStopPost=-:"/bin/sh" "-c" "exec 2>/dev/null; umount '/m $x/\\"w\\"'; rmdir '/m $x/\\"w\\"'; umount '/run/systemd/nspawn/unix-export/web'; rmdir '/run/systemd/nspawn/unix-export/web'"`,
         '--directory=/m $$x/"w"',
         '--bind=/$$HOME:/$$HOME',
       ],
     ],
     [
+      'a word with an apostrophe as the shell wants it',
+      { mount: ["it's"] },
+      [`--property=ExecStartPre=:"/bin/sh" "-c" "exec 'it'\\\\''s' >/dev/null"`],
+    ],
+    [
       'its root mounted, also when it reboots',
       {},
       [
-        '--property=ExecStartPre="/bin/sh" "-c" "exec \\"$$@\\" >/dev/null" "mount" "/bin/node" "/b/stacko" "mount-stackpoint" "web"',
+        `--property=ExecStartPre=:"/bin/sh" "-c" "exec '/bin/node' '/b/stacko' 'mount-stackpoint' 'web' >/dev/null"`,
         '--property=Environment="WAFERS=/w"',
         '--property=RestartForceExitStatus=133',
       ],
