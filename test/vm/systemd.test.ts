@@ -75,7 +75,7 @@ describe('on a Debian machine with systemd', function () {
       grep -q '^max [1-9]' ${group}/pids.events
       for pid in $(cat ${group}/cgroup.procs); do grep -qx sleep /proc/$pid/comm && kill $pid || true; done`);
     await machine().eventually('there is room for processes again', 'overlay-go small true');
-    // In per cent of the processor, all of which the loop would take.
+    // In per cent of the processor, all of which the loop would take: it has been held back, and does not get more.
     const percent = await sh(`
       overlay-go small sh -c 'while :; do :; done' &
       usage() { sed -n 's/^usage_usec //p' ${group}/cpu.stat; }
@@ -83,7 +83,7 @@ describe('on a Debian machine with systemd', function () {
       from=$(usage); begin=$(date +%s%N); sleep 5; to=$(usage); end=$(date +%s%N)
       echo $(((to - from) * 100000 / (end - begin)))
       for pid in $(cat ${group}/cgroup.procs); do grep -qz 'while :' /proc/$pid/cmdline && kill $pid || true; done; wait`);
-    expect(Number(percent), 'processor').to.be.within(1, 30);
+    expect(percent, 'processor').to.match(/^([0-9]|[12][0-9]|30)$/);
     expect(await sh('systemctl --failed --no-legend --plain')).to.equal('');
   });
 
