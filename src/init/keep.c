@@ -229,20 +229,6 @@ static void clear(const char *ops, size_t len)
 		tell(EV_DONE, NULL);
 }
 
-/* Not a keeper then, but somebody who ends what another one keeps. */
-static _Noreturn void stop(const char *request, size_t len)
-{
-	char said[PATH_BYTES] = "";
-	int out[2] = {-1, -1};
-	if (pipe(out) == 0) /* holds more than is ever said */
-		dup2(out[1], STDOUT_FILENO), dup2(out[1], STDERR_FILENO);
-	const char *status = stop_subhost(request, len) ? "1" : "0";
-	if (read(out[0], said, sizeof said - 1) < 0)
-		said[0] = '\0';
-	tell(EV_STOPPED, (const char *[]){status, said, NULL});
-	_exit(0);
-}
-
 static void obey(void)
 {
 	static char *payload;
@@ -287,7 +273,7 @@ static void obey(void)
 		room = 0;
 		break;
 	case REQ_STOP:
-		stop(payload, head.len);
+		tell_stopped(k.node, k.index, payload, head.len);
 	default:
 		if (s[0][0] && !k.output.failure_told) {
 			struct text note = {0};

@@ -129,7 +129,7 @@ static struct process process_of(const char **strings)
 	return (struct process){.pid = (pid_t)parse_num(strings[0]), .start_time = parse_num(strings[1])};
 }
 
-int stop_subhost(const char *request, size_t len)
+static int stop_subhost(const char *request, size_t len)
 {
 	const char *s[6];
 	size_t at = 0;
@@ -155,6 +155,19 @@ int stop_subhost(const char *request, size_t len)
 		return complain("left behind:", left.buf, 0);
 	write_all(STDOUT_FILENO, word, strlen(word));
 	return 0;
+}
+
+_Noreturn void tell_stopped(int node, uint16_t index, const char *request, size_t len)
+{
+	char said[PATH_BYTES] = "";
+	int out[2] = {-1, -1};
+	if (pipe(out) == 0) /* holds more than is ever said */
+		dup2(out[1], STDOUT_FILENO), dup2(out[1], STDERR_FILENO);
+	const char *status = stop_subhost(request, len) ? "1" : "0";
+	if (read(out[0], said, sizeof said - 1) < 0)
+		said[0] = '\0';
+	send_frame(node, index, EV_STOPPED, (const char *[]){status, said, NULL});
+	_exit(0);
 }
 
 int stop_main(void)

@@ -102,7 +102,8 @@ enum word {
 void run_undo(const char *ops, size_t len, bool keep_record, struct text *left);
 
 /* ---- stop.c ---- */
-int stop_subhost(const char *request, size_t len);
+/* For a process of the launcher's that is no keeper, but ends what another one keeps: does it, tells Node by EV_STOPPED, exits. */
+_Noreturn void tell_stopped(int node, uint16_t index, const char *request, size_t len);
 
 /* ---- netlink.c ---- */
 /* 0: no such link. 1: it is there, *alias filled (empty: none). -1: error. */

@@ -24,14 +24,14 @@ const SUITE = 'trixie';
 
 /**
  * The directory that `make` has filled, at once if it was so before. Another one is made when the text of one of `recipe`,
- * the files that say what is in it, has changed.
+ * the files that say what is in it, or of this one has changed.
  */
 export async function kept(
   name: string,
   recipe: readonly string[],
   make: (dir: string) => Promise<void>,
 ): Promise<string> {
-  const texts = recipe.map((file) => readFileSync(file, 'utf8')).join('\0');
+  const texts = [...recipe, __filename].map((file) => readFileSync(file, 'utf8')).join('\0');
   const version = createHash('sha256').update(texts).digest('hex').slice(0, 12);
   const dir = join(CACHE, `${name}-${version}`);
   if (existsSync(dir)) return dir;

@@ -16,7 +16,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { debootstrap, kept, run } from './cache.js';
 import { GUEST_RECIPE, makeGuest } from './guest.js';
-import { uncompressedKernel } from './kernel.js';
+import { KERNEL_RECIPE, uncompressedKernel } from './kernel.js';
 
 export type Init = 'systemd' | 'sysvinit';
 
@@ -164,7 +164,7 @@ const IDLE_SCRIPTS = [
 
 /** The image for an init system; made where there is none yet, in a minute or two. */
 export async function imageFor(init: Init): Promise<Image> {
-  const dir = await kept(init, [__filename, GUEST_RECIPE], (fresh) => make(init, fresh));
+  const dir = await kept(init, [__filename, GUEST_RECIPE, KERNEL_RECIPE], (fresh) => make(init, fresh));
   return { disk: join(dir, 'disk'), kernel: join(dir, 'kernel'), initrd: join(dir, 'initrd') };
 }
 

@@ -1,4 +1,7 @@
-/** For mocha: makes the images that are missing and brings the emulator, once and before the tests that run side by side ask for the same ones. */
+/**
+ * For mocha: makes the images that are missing and brings the emulator, once and before the tests that run side by side ask
+ * for the same ones.
+ */
 import { findEmulator } from './emulator.js';
 import { imageFor } from './image.js';
 

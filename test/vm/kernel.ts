@@ -2,6 +2,9 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
+/** The file that says what is made of it. */
+export const KERNEL_RECIPE = __filename;
+
 /** How compressed kernels begin, and who decompresses them. */
 const FORMATS = [
   { magic: '28b52ffd', program: 'zstd' },

@@ -29,7 +29,7 @@ PIDS_MAX=200
 `;
 
 /** Shell: what a box that runs has on the host. */
-const TRACES = `
+const BOX_TRACES = `
   ls /run/systemd/transient /var/lib/machines; machinectl --no-legend; ls /sys/class/net
   findmnt -rno TARGET | grep -E 'machines/|unix-export/' || true
 `;
@@ -100,15 +100,13 @@ describe('boxctl with ENGINE=nspawn on a Debian machine with systemd', function 
       1,
       'boxctl: web: interrupted by SIGTERM (journalctl --unit=box@web.service): it runs on app-2 again\n',
     ]);
-    expect(await sh('boxctl terminate web')).to.equal('web: terminated');
-    expect(await sh('boxctl fallback-instance web')).to.equal('web: app-1');
-    expect(await sh('boxctl start web')).to.equal('web: running');
+    expect(await sh('boxctl fallback-instance web')).to.equal('web: app-1, running');
     expect(await inside('cat /srv/version /srv/kept')).to.equal('app-1\nkept');
   });
 
   it('stops it, with nothing left', async () => {
     expect(await sh('boxctl poweroff web')).to.equal('web: stopped');
-    expect(await sh(TRACES)).to.not.include('web');
+    expect(await sh(BOX_TRACES)).to.not.include('web');
     expect(await sh('boxctl list web')).to.match(/^web +stopped/m);
     expect(await sh('systemctl --failed --no-legend --plain')).to.equal('');
   });
@@ -125,7 +123,7 @@ describe('boxctl with ENGINE=nspawn on a Debian machine with systemd', function 
     expect(await sh('ls /var/lib/wafers/app-1@web/data')).to.equal('');
   });
 
-  it('starts with the host, reboots and powers itself off', async () => {
+  it('starts with the host, reboots and powers itself off, and is ended by terminate', async () => {
     await sh(`
       boxctl enable web >/dev/null
       printf 'auto br0\\niface br0 inet manual\\n\\tpre-up ip link add br0 type bridge\\n' >/etc/network/interfaces.d/br0`);
@@ -143,15 +141,17 @@ describe('boxctl with ENGINE=nspawn on a Debian machine with systemd', function 
     const { output } = await machine().run("echo 'cat /srv/version; systemctl poweroff' | boxctl login web");
     expect(output).to.match(/^app-1\b/);
     await machine().eventually('it is off', '! systemctl is-active box@web');
-    expect(await sh(TRACES)).to.not.include('web');
+    expect(await sh(BOX_TRACES)).to.not.include('web');
+    expect(await sh('boxctl start web')).to.equal('web: running');
+    await inside('echo here >/srv/made');
+    expect(await sh('boxctl terminate web')).to.equal('web: terminated');
+    expect(await sh(BOX_TRACES)).to.not.include('web');
     expect(await sh('systemctl --failed --no-legend --plain')).to.equal('');
   });
 
   it('is stopped when the package is removed, whose commands would start it again', async () => {
-    expect(await sh('boxctl start web')).to.equal('web: running');
-    await inside('echo here >/srv/made');
-    await sh('DEBIAN_FRONTEND=noninteractive apt-get remove -q -y overlay-boot');
-    expect(await sh(TRACES)).to.not.include('web');
+    await sh('boxctl start web; DEBIAN_FRONTEND=noninteractive apt-get remove -q -y overlay-boot');
+    expect(await sh(BOX_TRACES)).to.not.include('web');
     expect(await sh('cat /var/lib/wafers/app-1@web/data/srv/made'), 'what was written in it').to.equal(
       'here',
     );

@@ -93,12 +93,13 @@ export const REACHABLE = `
   answers 198.51.100.2
   ip netns exec web ping -q -c 1 -W 30 198.51.100.2
   ip netns exec tag ping -q -c 1 -W 30 192.0.2.2
+  overlay-status | grep -Ec '^(web|tag) +running ' | grep -x 2 || { overlay-status; exit 1; }
 `;
 
 /** Shell: an image `libs`, an image `app-1` on it, and a stackpoint `app` on that, mounted, with a change of its own. */
 export const STACKPOINT = `
   cd /srv; echo lib >lib; tar -cf libs.tar lib; stacko import-image libs.tar
-  echo 1 >app; tar -cf app.tar app; stacko import-image app.tar app-1 libs
+  stacko new-image app-1 libs; stacko edit-image app-1; echo 1 >/var/lib/machines/app-1/app; stacko close-image app-1
   stacko new-stackpoint app app-1; stacko mount-stackpoint app; echo mine >/var/lib/machines/app/changed
 `;
 

@@ -68,7 +68,9 @@ describe('on a Debian machine with sysvinit', function () {
     await machine().eventually('work goes on', 'test -e /run/imports -a -e /run/cutovers');
     await machine().powerCut();
     await machine().boot();
-    await sh('stacko list-images --json >/run/images; stacko list-stackpoints --json >/run/points');
+    await sh(
+      'stacko list-images --json >/run/images; stacko list-stackpoints --json >/run/points; wafers tree >/dev/null',
+    );
     const app = await sh(
       'stacko mount-stackpoint app >/dev/null; cat /var/lib/machines/app/app; cat /var/lib/machines/app/lib',
     );
@@ -94,6 +96,7 @@ describe('on a Debian machine with sysvinit', function () {
     expect(
       await sh('find /run/netns /run/overlay-boot -mindepth 1; ip -br link | grep -E "^(web|tag)" || true'),
     ).to.equal('');
+    expect(await sh('cat /etc/subhosts.conf'), 'until the purge').to.include('/opt/subhost/web/web.conf');
     await sh('dpkg -i /srv/files/overlay-boot_*.deb');
     await machine().eventually('both subhosts answer', REACHABLE);
   });
